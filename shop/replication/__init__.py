@@ -1,0 +1,1 @@
+"""Carries every commit of the primary to the replica, later: link, replicator, schedule, status, verify."""

@@ -1,0 +1,1 @@
+"""Where the shop keeps its records: one contract, an implementation for the embedded store and (later) one for PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The pages. A blueprint a file; a view reads, decides, redirects."""

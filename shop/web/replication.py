@@ -1,0 +1,5 @@
+"""Not written yet."""
+
+from flask import Blueprint
+
+bp = Blueprint("replication", __name__)

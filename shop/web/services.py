@@ -1,0 +1,26 @@
+"""What the views are handed: the parts that `app.py` joined, found through the application."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from shop.clock import Clock
+from shop.config import Config
+from shop.replication.contract import Replication
+from shop.repository.contract import Repository
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts behind the pages."""
+
+    config: Config
+    clock: Clock
+    repository: Repository
+    replication: Replication
+
+
+def services() -> Services:
+    """The parts of the running application."""
+    return cast(Services, current_app.extensions["antipode"])

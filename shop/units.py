@@ -6,10 +6,11 @@ PostgreSQL locks the rows, products in the order of their ids).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from shop.models import Admin, Cart, Category, Order, Product, Record
 from msgspec import Struct
+
+from shop.models import Admin, Cart, Category, Order, Product
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ class Position(Struct, frozen=True, order=True):
     checksum: str  # chained over the commits, so that a fork shows
 
 
-class Page[T](Struct, frozen=True):
+class Page(Struct, Generic[T], frozen=True):
     """One page of a longer list."""
 
     items: Sequence[T]
@@ -105,12 +106,3 @@ class WriteUnit(ReadUnit, Protocol):
         """"A<timeline>-<running number>"; never issued twice, in no timeline of this shop."""
         ...
 
-
-__all__ = [
-    "CatalogQuery",
-    "Page",
-    "Position",
-    "ReadUnit",
-    "Record",
-    "WriteUnit",
-]

@@ -21,7 +21,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What every record has in common: it is frozen, and a file with an unknown field is refused."""
 
 
-class Category(Record, kw_only=True):
+class Category(Record, frozen=True, kw_only=True):
     id: str
     slug: str
     name: str
@@ -29,7 +29,7 @@ class Category(Record, kw_only=True):
     version: int = 1
 
 
-class Product(Record, kw_only=True):
+class Product(Record, frozen=True, kw_only=True):
     id: str
     sku: str  # unique, upper case, what is printed on the shelf
     slug: str  # unique, what is in the URL; never changes
@@ -45,20 +45,20 @@ class Product(Record, kw_only=True):
     updated_at: str
 
 
-class CartLine(Record, kw_only=True):
+class CartLine(Record, frozen=True, kw_only=True):
     product_id: str
     quantity: int
     price_seen_cents: int  # the price when the visitor last accepted it
 
 
-class Cart(Record, kw_only=True):
+class Cart(Record, frozen=True, kw_only=True):
     id: str
     lines: tuple[CartLine, ...] = ()
     checkout_key: str  # one order at most is made of it; a new one follows each order
     updated_at: str
 
 
-class Customer(Record, kw_only=True):
+class Customer(Record, frozen=True, kw_only=True):
     name: str
     email: str
     street: str
@@ -68,7 +68,7 @@ class Customer(Record, kw_only=True):
     note: str = ""
 
 
-class OrderLine(Record, kw_only=True):
+class OrderLine(Record, frozen=True, kw_only=True):
     product_id: str
     sku: str
     name: str
@@ -88,7 +88,7 @@ class OrderStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Order(Record, kw_only=True):
+class Order(Record, frozen=True, kw_only=True):
     number: str  # its id: "A1-10001", the timeline it was issued in and a running number
     checkout_key: str
     customer: Customer
@@ -104,14 +104,14 @@ class Order(Record, kw_only=True):
     version: int = 1  # grows with each change of status
 
 
-class Counter(Record, kw_only=True):
+class Counter(Record, frozen=True, kw_only=True):
     """A running number; `value` is the last one issued."""
 
     id: str
     value: int
 
 
-class Admin(Record, kw_only=True):
+class Admin(Record, frozen=True, kw_only=True):
     """Somebody who may enter /admin. Only the hash of the password is ever kept."""
 
     id: str

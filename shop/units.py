@@ -103,6 +103,5 @@ class WriteUnit(ReadUnit, Protocol):
     def put_admin(self, admin: Admin) -> None: ...
 
     def next_order_number(self) -> str:
-        """"A<timeline>-<running number>"; never issued twice, in no timeline of this shop."""
+        """Like "A<timeline>-<running number>"; never issued twice, in no timeline of this shop."""
         ...
-

@@ -48,7 +48,9 @@ def parse_stock(text: str) -> int:
 @lru_cache(maxsize=8192)
 def format_money(cents: int, currency: str) -> str:
     """*cents* for people: `€12.50`. Cached, because a page of products asks for the same few amounts again and again."""
-    return format_currency(Decimal(cents) / 100, currency, format=_pattern(currency), locale=LOCALE, currency_digits=False)
+    return format_currency(
+        Decimal(cents) / 100, currency, format=_pattern(currency), locale=LOCALE, currency_digits=False
+    )
 
 
 def plain_amount(cents: int) -> str:

@@ -14,7 +14,7 @@ NOT_NUMBERS = [
 
 
 @pytest.mark.parametrize(
-    "text, cents",
+    ("text", "cents"),
     [("12.50", 1250), ("12,50", 1250), ("12", 1200), ("12.5", 1250), ("0.01", 1), ("0", 0), ("007.05", 705),
      ("1000000", PRICE_CENTS_MAX), ("1000000.00", PRICE_CENTS_MAX)],
 )  # fmt: skip
@@ -57,18 +57,20 @@ def test_any_text_is_a_price_in_range_or_a_sentence(text: str) -> None:
         assert text.isascii()
 
 
-@pytest.mark.parametrize("text, quantity", [("1", 1), ("01", 1), (str(QUANTITY_MAX), QUANTITY_MAX)])
+@pytest.mark.parametrize(("text", "quantity"), [("1", 1), ("01", 1), (str(QUANTITY_MAX), QUANTITY_MAX)])
 def test_a_quantity_is_read(text: str, quantity: int) -> None:
     assert parse_quantity(text) == quantity
 
 
-@pytest.mark.parametrize("text", [*NOT_NUMBERS, "0", str(QUANTITY_MAX + 1), "1000000000", "1.5", "9223372036854775808", "9" * 10_000])
+@pytest.mark.parametrize(
+    "text", [*NOT_NUMBERS, "0", str(QUANTITY_MAX + 1), "1000000000", "1.5", "9223372036854775808", "9" * 10_000]
+)
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="Enter a quantity from 1 to 99"):
         parse_quantity(text)
 
 
-@pytest.mark.parametrize("text, stock", [("0", 0), (str(STOCK_MAX), STOCK_MAX)])
+@pytest.mark.parametrize(("text", "stock"), [("0", 0), (str(STOCK_MAX), STOCK_MAX)])
 def test_a_stock_is_read(text: str, stock: int) -> None:
     assert parse_stock(text) == stock
 
@@ -80,7 +82,7 @@ def test_what_is_no_stock_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cents, currency, text",
+    ("cents", "currency", "text"),
     [(1250, "EUR", "€12.50"), (5, "EUR", "€0.05"), (0, "EUR", "€0.00"), (123456789, "EUR", "€1,234,567.89"),
      (-50, "EUR", "-€0.50"), (1250, "USD", "$12.50"), (1250, "CHF", "CHF\u00a012.50")],
 )  # fmt: skip

@@ -1,0 +1,258 @@
+r"""The checkpoint's format: one JSON object any parser reads.
+
+    {"format":1,
+    "store_id":"…",
+    "peer":"db_async.json",
+    "timeline":1,
+    "forks":[],
+    "lsn":42,
+    "checksum":"…",
+    "at":"2026-11-23T10:15:00.000000Z",
+    "clean":false,
+    "crc":"1c291ca3",
+    "products":{
+    "p1":{…},
+    "p2":{…}
+    },
+    "orders":{
+    }}
+
+Scalars and lists first, then a collection a key, one record a line. `crc` is the CRC-32 of the whole file with the eight digits
+of `crc` itself replaced by zeros. `peer` names the other side's file once that has existed. `clean`: the store was closed in
+order and the journal holds nothing above. It is written beside, fsynced, renamed, and its folder fsynced: a crash leaves the old one or
+the new one.
+"""
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shop.store.codec import Codec, DecodeError, encode
+from shop.store.errors import StoreDamaged
+from shop.store.files import Files
+from shop.store.state import Position, State
+
+FORMAT = 1
+SLICE_BYTES = 128 * 1024  # of a paced checkpoint: longer ones make commits wait for the disk and the interpreter
+SLICE_PAUSE_SECONDS = 0.004
+_CRC_MARK = b'"crc":"'
+_NO_CRC = b"00000000"
+
+
+class Header(NamedTuple):
+    """What stands before the collections."""
+
+    store_id: str
+    peer: str | None
+    position: Position
+    forks: tuple[Position, ...]
+    at: str
+    clean: bool
+
+
+class _HeaderFields(msgspec.Struct):
+    format: int
+    store_id: str
+    peer: str | None
+    timeline: int
+    forks: list[tuple[int, int, str]]
+    lsn: int
+    checksum: str
+    at: str
+    clean: bool
+    crc: str
+
+
+_header_decoder = msgspec.json.Decoder(_HeaderFields)
+
+
+def encode_header(header: Header) -> bytes:
+    """Up to the first collection, with zeros for the CRC."""
+    fields: list[tuple[str, Any]] = [
+        ("format", FORMAT),
+        ("store_id", header.store_id),
+        ("peer", header.peer),
+        ("timeline", header.position.timeline),
+        ("forks", [list(fork) for fork in header.forks]),
+        ("lsn", header.position.lsn),
+        ("checksum", header.position.checksum),
+        ("at", header.at),
+        ("clean", header.clean),
+    ]
+    lines = b"".join(b'"%s":%s,\n' % (name.encode(), encode(value)) for name, value in fields)
+    return b"{" + lines + _CRC_MARK + _NO_CRC + b'"'
+
+
+def encode_record_line(id: str, record: Any) -> bytes:
+    return encode(id) + b":" + encode(record)
+
+
+def encode_small(header: Header, lines: dict[str, dict[str, bytes]]) -> bytes:
+    """A whole file of lines that are already encoded."""
+    parts = [encode_header(header)]
+    for collection, its_lines in lines.items():
+        parts.append(b',\n"%s":{\n' % collection.encode())
+        parts.append(b",\n".join(its_lines.values()))
+        parts.append(b"\n}" if its_lines else b"}")
+    parts.append(b"}\n")
+    data = b"".join(parts)
+    return _with_crc(data, zlib.crc32(data))
+
+
+def _with_crc(head: bytes, crc: int) -> bytes:
+    at = head.index(_CRC_MARK) + len(_CRC_MARK)
+    return head[:at] + b"%08x" % crc + head[at + 8 :]
+
+
+def _chunks(state: State) -> Iterator[bytes]:
+    """The collections of a big state, in pieces of about SLICE_BYTES."""
+    piece: list[bytes] = []
+    size = 0
+    for collection in state.collections():
+        piece.append(b',\n"%s":{\n' % collection.encode())
+        first = True
+        for id, record in state.items(collection):
+            line = encode_record_line(id, record)
+            piece.append(line if first else b",\n" + line)
+            first = False
+            size += len(line)
+            if size >= SLICE_BYTES:
+                yield b"".join(piece)
+                piece, size = [], 0
+        piece.append(b"}" if first else b"\n}")
+    piece.append(b"}\n")
+    yield b"".join(piece)
+
+
+def write_file(files: Files, path: Path, data: bytes) -> None:
+    """Replace *path* with *data*; a crash leaves the old file or the new one.
+
+    The temporary file is a sibling because a rename is atomic only within one file system. The folder is fsynced last: until
+    then a power cut may undo the rename, and callers are promised that it will not.
+    """
+    _replace(files, path, lambda fd: files.write(fd, data, 0))
+
+
+def write_big(files: Files, path: Path, header: Header, state: State, *, is_paced: bool) -> int:
+    """Write *state* to *path* in slices and return the file's length; a crash leaves the old file or the new one.
+
+    Paced, each slice is flushed and followed by a pause, so that commits beside it wait for little disk and little interpreter.
+    """
+    size = 0
+
+    def write_slices(fd: int) -> None:
+        nonlocal size
+        head = encode_header(header)
+        files.write(fd, head, 0)
+        crc, size = zlib.crc32(head), len(head)
+        for piece in _chunks(state):
+            files.write(fd, piece, size)
+            crc, size = zlib.crc32(piece, crc), size + len(piece)
+            if is_paced:
+                files.sync(fd)
+                time.sleep(SLICE_PAUSE_SECONDS)
+        files.write(fd, _with_crc(head, crc), 0)
+
+    _replace(files, path, write_slices)
+    return size
+
+
+class SyncFailed(OSError):
+    """An fsync, or the fsync of a folder, failed: what the disk holds is unknown, and trying again proves nothing."""
+
+
+def _replace(files: Files, path: Path, fill: Callable[[int], None]) -> None:
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        fd = files.create(beside)
+        try:
+            fill(fd)
+            sync(files, fd)
+        finally:
+            files.close(fd)
+        files.replace(beside, path)
+    except OSError:
+        _drop(files, beside)
+        raise
+    sync_folder(files, path.parent)
+
+
+def _drop(files: Files, path: Path) -> None:
+    """Take a half-written file away; when even that fails the next start does it."""
+    try:
+        files.unlink(path)
+    except OSError:
+        return
+
+
+def sync(files: Files, fd: int) -> None:
+    try:
+        files.sync(fd)
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror) from error
+
+
+def sync_folder(files: Files, folder: Path) -> None:
+    try:
+        files.sync_folder(folder)
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror) from error
+
+
+def read_header(path: Path, data: bytes) -> Header:
+    """The header of a checkpoint whose CRC holds; raises `StoreDamaged`."""
+    at = data.find(_CRC_MARK, 0, 64 * 1024)
+    if at < 0:
+        raise StoreDamaged(path, 0, "this is not a store's file (it has no checksum)")
+    at += len(_CRC_MARK)
+    crc = zlib.crc32(data[at + 8 :], zlib.crc32(_NO_CRC, zlib.crc32(data[:at])))
+    if data[at : at + 8] != b"%08x" % crc:
+        raise StoreDamaged(path, at, f"the file's bytes do not match its checksum ({crc:08x} counted)")
+    try:
+        fields = _header_decoder.decode(data[: at + 8] + b'"}')
+    except DecodeError as error:
+        raise StoreDamaged(path, 0, f"the header cannot be read: {error}") from error
+    if fields.format != FORMAT:
+        raise StoreDamaged(path, 0, f"format {fields.format} is not known here (this program writes {FORMAT})")
+    position = Position(fields.timeline, fields.lsn, fields.checksum)
+    forks = tuple(Position(*fork) for fork in fields.forks)
+    return Header(fields.store_id, fields.peer, position, forks, fields.at, fields.clean)
+
+
+def read_file(files: Files, path: Path, codec: Codec) -> tuple[Header, dict[str, dict[str, Any]]]:
+    """Header and collections, checked (CRC) and decoded by the schema; raises `StoreDamaged`."""
+    data = read_bytes(files, path)
+    header = read_header(path, data)
+    try:
+        return header, codec.decode_collections(data)
+    except DecodeError as error:
+        raise StoreDamaged(path, None, f"a record does not fit the schema: {error}") from error
+
+
+def read_bytes(files: Files, path: Path) -> bytes:
+    """The file's bytes; what keeps them from being read becomes `StoreDamaged`, one line that names the file."""
+    try:
+        return files.read(path)
+    except OSError as error:
+        raise StoreDamaged(path, None, f"cannot be read ({error.strerror or error})") from error
+
+
+def encode_all_lines(state: State) -> dict[str, dict[str, bytes]]:
+    """Every record's line, by collection and id, in the state's order."""
+    return {
+        collection: {id: encode_record_line(id, record) for id, record in state.items(collection)}
+        for collection in state.collections()
+    }
+
+
+def apply_to_lines(lines: dict[str, dict[str, bytes]], ops: Iterable[tuple[str, str, Any]]) -> None:
+    """Bring *lines* from one state to the next."""
+    for collection, id, record in ops:
+        if record is None:
+            lines[collection].pop(id, None)
+        else:
+            lines[collection][id] = encode_record_line(id, record)

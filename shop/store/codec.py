@@ -1,0 +1,35 @@
+"""The only module that knows the JSON library. A typed decode is the schema check: an unknown field or a wrong type raises."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+DecodeError = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)  # ValidationError is a DecodeError
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+
+
+class Codec:
+    """Encodes and decodes the records of one schema (collection -> msgspec.Struct)."""
+
+    def __init__(self, schema: Mapping[str, type[msgspec.Struct]]) -> None:
+        self.schema = dict(schema)
+        self.decoders = {name: msgspec.json.Decoder(kind) for name, kind in schema.items()}
+        self._lines = msgspec.json.Decoder(list[tuple[str, str, msgspec.Raw]])
+        fields: list[tuple[str, Any, Any]] = [
+            (name, dict[str, kind], msgspec.field(default_factory=dict))  # type: ignore[valid-type]
+            for name, kind in schema.items()
+        ]
+        self._collections = msgspec.json.Decoder(msgspec.defstruct("Collections", fields))
+
+    def decode_collections(self, data: bytes) -> dict[str, dict[str, Any]]:
+        """The collections of a whole checkpoint file; what is not a collection of the schema is passed over."""
+        decoded = self._collections.decode(data)
+        return {name: getattr(decoded, name) for name in self.schema}
+
+    def decode_record(self, collection: str, data: bytes | msgspec.Raw) -> Any:
+        """One record, or None for `null`."""
+        raw = bytes(data)
+        return None if raw == b"null" else self.decoders[collection].decode(raw)

@@ -1,0 +1,97 @@
+"""The journal's file while the store is open: appended to, read from, cut. What the bytes mean stands in `journal.py`.
+
+Whoever calls a method holds the store's append lock, but for `read`, which takes the file's own lock.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from shop.store.checkpoint import sync, write_file
+from shop.store.errors import StoreFull
+from shop.store.files import Files
+from shop.store.journal import JournalIndex
+
+
+class TailNotCut(OSError):
+    """A failed append left bytes that could not be cut back."""
+
+
+class Log:
+    """An open journal file."""
+
+    def __init__(self, files: Files, path: Path, index: JournalIndex) -> None:
+        self._files = files
+        self.path = path
+        self.index = index
+        self._fd = files.open(path)
+        self._swap = threading.Lock()  # guards _fd together with index: `cut` changes both
+        self.syncs = 0
+        self.sync_seconds = 0.0
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Write *lines* at once and fsync.
+
+        Raises `StoreFull` when they could not be written (the file is as it was before), `SyncFailed` when the disk did not
+        confirm them, `TailNotCut` when they could neither be written nor taken back. The index is left to `appended`.
+        """
+        data = b"".join(lines)
+        try:
+            self._files.write(self._fd, data, self.index.end)
+        except OSError as error:
+            self._cut_tail(error)
+            raise StoreFull(
+                f"{self.path} could not be written ({error.strerror or error}); nothing was kept"
+            ) from error
+        started = time.perf_counter()
+        sync(self._files, self._fd)
+        self.sync_seconds += time.perf_counter() - started
+        self.syncs += 1
+
+    def _cut_tail(self, cause: OSError) -> None:
+        # Without this the next line would stand behind a stub, where recovery cannot reach it.
+        try:
+            self._files.truncate(self._fd, self.index.end)
+        except OSError as error:
+            raise TailNotCut(error.errno, error.strerror) from cause
+
+    def appended(self, lines: Sequence[bytes], committed_monotonic: float) -> None:
+        """The index after `append` succeeded."""
+        for line in lines:
+            self.index.append(len(line), committed_monotonic)
+
+    def read(self, first_lsn: int, last_lsn: int) -> bytes:
+        """The lines of first_lsn..last_lsn, both in the journal."""
+        with self._swap:
+            start, end = self.index.offset(first_lsn), self.index.offset(last_lsn + 1)
+            fd = os.dup(self._fd)
+        try:
+            return self._files.pread(fd, end - start, start)
+        finally:
+            os.close(fd)
+
+    def cut(self, lsn: int) -> None:
+        """Forget the lines up to *lsn*: the rest is written beside and renamed; a crash leaves the old journal or the new one.
+
+        Raises OSError when it could not be written (nothing changed), `SyncFailed` when the folder was not confirmed.
+        """
+        index = self.index.without_first(lsn)
+        tail = self._files.pread(self._fd, index.end, self.index.end - index.end)
+        write_file(self._files, self.path, tail)
+        fd = self._files.open(self.path)
+        with self._swap:
+            old, self._fd, self.index = self._fd, fd, index
+        self._files.close(old)
+
+    def replace(self, index: JournalIndex) -> None:
+        """Begin an empty journal with *index* (a snapshot is being installed); crash and errors as for `cut`."""
+        write_file(self._files, self.path, b"")
+        fd = self._files.open(self.path)
+        with self._swap:
+            old, self._fd, self.index = self._fd, fd, index
+        self._files.close(old)
+
+    def close(self) -> None:
+        self._files.close(self._fd)

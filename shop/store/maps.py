@@ -1,0 +1,85 @@
+"""A map that never changes: every change makes a new one and shares what stayed.
+
+The only module that knows the persistent-map library. What a file held when it was opened stays in a plain dict (the base: opening
+and memory cost what the dict costs); what changed since lives in a hash array mapped trie over it. A map is safe to read
+from any thread without a lock, and two maps that are the same object hold the same records.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import immutables
+
+V = TypeVar("V")
+
+_ABSENT: Any = object()
+_DELETED: Any = object()
+_NO_CHANGES: "immutables.Map[str, Any]" = immutables.Map()
+
+
+class PersistentMap(Generic[V]):
+    """str -> V. Whoever hands over *base* must not change it any more."""
+
+    __slots__ = ("_base", "_changes", "_count")
+
+    def __init__(self, base: dict[str, V] | None = None) -> None:
+        self._base: dict[str, V] = {} if base is None else base
+        self._changes = _NO_CHANGES
+        self._count = len(self._base)
+
+    def get(self, key: str) -> V | None:
+        found = self._changes.get(key, _ABSENT)
+        if found is _ABSENT:
+            return self._base.get(key)
+        return None if found is _DELETED else found
+
+    def __contains__(self, key: str) -> bool:
+        found = self._changes.get(key, _ABSENT)
+        return key in self._base if found is _ABSENT else found is not _DELETED
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[str]:
+        for key, _ in self.items():
+            yield key
+
+    def items(self) -> Iterator[tuple[str, V]]:
+        """Each key once, in no promised order."""
+        changes = self._changes
+        if not changes:
+            yield from self._base.items()
+            return
+        for key, value in self._base.items():
+            found = changes.get(key, _ABSENT)
+            if found is _ABSENT:
+                yield key, value
+            elif found is not _DELETED:
+                yield key, found
+        for key, value in changes.items():
+            if value is not _DELETED and key not in self._base:
+                yield key, value
+
+    def values(self) -> Iterator[V]:
+        for _, value in self.items():
+            yield value
+
+    def with_changes(self, changes: Mapping[str, V | None]) -> "PersistentMap[V]":
+        """The map after *changes*; None deletes. The cost is that of the changes."""
+        count = self._count
+        with self._changes.mutate() as mutation:
+            for key, value in changes.items():
+                there = key in self
+                if value is not None:
+                    mutation[key] = value
+                    count += not there
+                elif there:
+                    count -= 1
+                    if key in self._base:
+                        mutation[key] = _DELETED
+                    else:
+                        mutation.pop(key, None)
+            changed = mutation.finish()
+        new: PersistentMap[V] = PersistentMap.__new__(PersistentMap)
+        new._base, new._changes, new._count = self._base, changed, count
+        return new

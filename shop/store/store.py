@@ -1,0 +1,697 @@
+"""The store: one writer at a time, many readers, two heads.
+
+*Pending* is the state the next update builds and checks on; *durable* is the only one that readers, replicator and checkpoint see. A
+commit is encoded under the write lock, then waits for the append lock: whoever gets it writes and fsyncs every commit that is
+queued (group commit, led by a calling thread), publishes, and finds its followers already done.
+
+Locks, in the only order in which they may be taken together:
+
+- `_checkpoint_lock` guards the checkpoint file, `_shown_lsn`, `_lines`, `_is_small`;
+- `_append_lock` guards the journal and `_durable`;
+- `_write_lock` guards `_pending` and the right to add to `_queue`.
+
+A thread inside `update()` holds the write lock and waits for neither of the others before it has given it back.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from shop.clock import Clock
+from shop.store.checkpoint import (
+    Header,
+    SyncFailed,
+    apply_to_lines,
+    encode_all_lines,
+    encode_small,
+    write_big,
+    write_file,
+)
+from shop.store.codec import Codec
+from shop.store.errors import DuplicateKey, OutcomeUnknown, StoreError, StoreFull, StoreMismatch, StoreReadOnly
+from shop.store.files import Files
+from shop.store.journal import (
+    BadLine,
+    Commit,
+    JournalIndex,
+    chain,
+    core_of,
+    decode_line,
+    encode_core,
+    encode_line,
+    split_lines,
+)
+from shop.store.log import Log
+from shop.store.state import Changes, Index, Position, State
+
+SMALL_FILE_BYTES = 5_000_000  # below, the file shows every commit at once; the promise is in the design
+BIG_FILE_SECONDS = 60.0  # above, it follows at the latest after this long
+CUT_BYTES = 256 * 1024  # a journal shorter than this is not worth cutting
+JOURNAL_LIMIT_BYTES = 256 * 1024 * 1024  # past it the journal is cut even if the replica still needs it
+SETTLE_SECONDS = 0.05  # how long the store's own thread lets a waiting caller be first to checkpoint
+PROBE_BYTES = 64 * 1024
+
+
+def timestamp(moment: datetime) -> str:
+    """UTC with microseconds, as journal and checkpoint keep it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Ticket:
+    """One commit on its way to the disk."""
+
+    __slots__ = ("checksum", "core", "error", "ops", "prev", "state")
+
+    def __init__(self, state: State, prev: str, core: bytes, ops: list[tuple[str, str, Any]]) -> None:
+        self.state = state
+        self.prev = prev
+        self.checksum = state.position.checksum
+        self.core = core
+        self.ops = ops
+        self.error: StoreError | None = None
+
+
+class Unit:
+    """A `with store.update() as unit:` block: reads see its own changes; leaving it commits all of them or none.
+
+    Leaving raises `StoreFull` (nothing was kept), `OutcomeUnknown` (the disk did not confirm) or `StoreReadOnly`; otherwise the
+    commit survives a crash and a power cut. An exception inside discards the changes.
+    """
+
+    __slots__ = ("_changes", "_store", "committed")
+
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+        self._changes: Changes | None = None
+        self.committed: Position | None = None  # after the block; None when nothing was changed
+
+    def __enter__(self) -> "Unit":
+        self._changes = self._store._begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        changes, self._changes = self._open(), None
+        if kind is not None:
+            self._store._abandon()
+            return
+        self.committed = self._store._finish(changes)
+
+    def _open(self) -> Changes:
+        if self._changes is None:
+            raise RuntimeError("this unit is closed")
+        return self._changes
+
+    @property
+    def position(self) -> Position:
+        """What the unit builds on."""
+        return self._open().state.position
+
+    def get(self, collection: str, id: str) -> Any:
+        return self._open().get(collection, id)
+
+    def find(self, index: str, key: str) -> str | None:
+        return self._open().find(index, key)
+
+    def items(self, collection: str) -> Iterator[tuple[str, Any]]:
+        return self._open().items(collection)
+
+    def count(self, collection: str) -> int:
+        return self._open().count(collection)
+
+    def put(self, collection: str, id: str, record: Any) -> None:
+        """Raises `DuplicateKey` when a unique index forbids it; the unit is then as it was before."""
+        self._open().put(collection, id, record)
+
+    def delete(self, collection: str, id: str) -> None:
+        """A record that is not there stays not there."""
+        self._open().delete(collection, id)
+
+
+class Store:
+    """An open store. Made by `shop.store.opening`; safe to use from any thread."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        files: Files,
+        clock: Clock,
+        codec: Codec,
+        indexes: Sequence[Index],
+        header: Header,
+        state: State,
+        log: Log,
+        shown_bytes: int,
+        keep_after: int | None,
+    ) -> None:
+        self.path = path
+        self.store_id = header.store_id
+        self.announcements: list[str] = []  # what recovery passed over or cut, a line each
+        self._files = files
+        self._clock = clock
+        self._codec = codec
+        self._indexes = by_collection(indexes)
+        self._peer = header.peer
+        self._log = log
+        self._pending = state
+        self._durable = state
+        self._queue: deque[Ticket] = deque()
+        self._write_lock = threading.Lock()
+        self._writer = 0  # the thread inside update(), to turn a nested one into an error instead of a deadlock
+        self._append_lock = threading.Lock()
+        self._checkpoint_lock = threading.Lock()
+        self._shown_lsn = header.position.lsn
+        self._shown_bytes = shown_bytes
+        self._shown_at = clock.monotonic()
+        self._is_small = shown_bytes < SMALL_FILE_BYTES
+        self._lines = encode_all_lines(state) if self._is_small else None
+        self._unshown: deque[tuple[int, list[tuple[str, str, Any]]]] = deque()  # ops of commits not yet in `_lines`
+        self._keep_after = keep_after
+        self._failed = ""  # why nothing can be written until a restart
+        self._full = ""  # why the last append failed; cleared by the next that succeeds
+        self._refused = ""  # why an operator or the pair forbids writing
+        self._listeners: list[Callable[[int], None]] = []
+        self.commits_made = 0
+        self._stopping = threading.Event()
+        self._stirred = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # ---- reading
+
+    @property
+    def state(self) -> State:
+        """The durable head; holding it holds a consistent snapshot."""
+        return self._durable
+
+    @property
+    def position(self) -> Position:
+        return self._durable.position
+
+    @property
+    def peer(self) -> str | None:
+        """The other side's file name, once that side has existed."""
+        return self._peer
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written now, in one sentence; "" while all is well."""
+        return self._failed or self._refused or self._full
+
+    @property
+    def is_writable(self) -> bool:
+        return not self.problem
+
+    @property
+    def needs_restart(self) -> bool:
+        """Whether only a restart can end the problem."""
+        return bool(self._failed)
+
+    @property
+    def file_bytes(self) -> int:
+        return self._shown_bytes
+
+    @property
+    def journal_bytes(self) -> int:
+        return self._log.index.end
+
+    @property
+    def shown_lsn(self) -> int:
+        """The LSN that the checkpoint file shows."""
+        return self._shown_lsn
+
+    @property
+    def syncs(self) -> int:
+        return self._log.syncs
+
+    @property
+    def sync_seconds(self) -> float:
+        """Spent in fsync of the journal since the store was opened."""
+        return self._log.sync_seconds
+
+    # ---- writing
+
+    def update(self) -> Unit:
+        """A block that commits; see `Unit`. Raises `StoreReadOnly` on entering while nothing can be written."""
+        return Unit(self)
+
+    def _begin(self) -> Changes:
+        me = threading.get_ident()
+        if self._writer == me:
+            raise RuntimeError("update() inside update(): the first one must be left before")
+        self._write_lock.acquire()
+        if self._failed or self._refused:
+            self._write_lock.release()
+            raise StoreReadOnly(self._failed or self._refused)
+        self._writer = me
+        return Changes(self._pending, self._indexes)
+
+    def _abandon(self) -> None:
+        self._writer = 0
+        self._write_lock.release()
+
+    def _finish(self, changes: Changes) -> Position | None:
+        try:
+            ticket = self._enqueue(changes) if changes.ops else None
+        finally:
+            self._abandon()
+        if ticket is None:
+            return None
+        self._await(ticket)
+        return ticket.state.position
+
+    def _enqueue(self, changes: Changes, *, timeline: int | None = None) -> Ticket:
+        """The next commit behind the pending head; the write lock is held. Nothing has happened if this raises."""
+        before = self._pending.position
+        timeline = before.timeline if timeline is None else timeline
+        ops = [(collection, id, record) for (collection, id), record in changes.ops.items()]
+        core = encode_core(before.lsn + 1, timeline, timestamp(self._clock.now()), ops)
+        position = Position(timeline, before.lsn + 1, chain(before.checksum, core))
+        ticket = Ticket(changes.applied(position), before.checksum, core, ops)
+        self._queue.append(ticket)
+        self._pending = ticket.state
+        return ticket
+
+    def _await(self, ticket: Ticket) -> None:
+        with self._append_lock:
+            if ticket.error is None and self._durable.position.lsn < ticket.state.position.lsn:
+                self._flush()
+        if ticket.error is not None:
+            raise ticket.error
+
+    def _flush(self) -> None:
+        """Write, fsync and publish everything queued; the append lock is held. Errors go to the tickets."""
+        group: list[Ticket] = []
+        while self._queue:
+            group.append(self._queue.popleft())
+        try:
+            durable = self._durable.position.lsn
+            lines = [encode_line(durable, ticket.prev, ticket.checksum, ticket.core) for ticket in group]
+            self._log.append(lines)
+        except StoreFull as error:
+            self._full = str(error)
+            self._fail(group, error)
+        except OSError as error:
+            self._failed = disk_failure(self.path, error)
+            self._fail(group, OutcomeUnknown(self._failed))
+        except BaseException:
+            self._fail(group, StoreFull("The commit could not be written; nothing was kept."))
+            raise
+        else:
+            self._publish(group, lines)
+
+    def _publish(self, group: list[Ticket], lines: list[bytes]) -> None:
+        self._log.appended(lines, self._clock.monotonic())
+        self._full = ""
+        self.commits_made += len(group)
+        if self._lines is not None:
+            self._unshown.extend((ticket.state.position.lsn, ticket.ops) for ticket in group)
+        self._durable = group[-1].state
+        self._announce()
+
+    def _announce(self) -> None:
+        lsn = self._durable.position.lsn
+        for listener in self._listeners:
+            listener(lsn)
+        if not self._stirred.is_set():
+            self._stirred.set()
+
+    def _fail(self, group: list[Ticket], error: StoreError) -> None:
+        """Every commit that was built on the group falls with it, and the next update builds on what is durable."""
+        with self._write_lock:
+            while self._queue:
+                group.append(self._queue.popleft())
+            self._pending = self._durable
+        for ticket in group:
+            ticket.error = error
+
+    def on_commit(self, listener: Callable[[int], None]) -> None:
+        """Call *listener* with the newest durable LSN after each group; it holds up the commit, so it must be quick."""
+        self._listeners.append(listener)
+
+    def advance_timeline(self, timeline: int) -> Position:
+        """Begin *timeline* with one fsynced line; what was before is its fork. Raises as leaving an update does."""
+        changes = self._begin()
+        try:
+            if timeline <= changes.state.position.timeline:
+                raise StoreMismatch(f"timeline {timeline} is not above {changes.state.position.timeline}")
+            ticket = self._enqueue(changes, timeline=timeline)
+        finally:
+            self._abandon()
+        self._await(ticket)
+        return ticket.state.position
+
+    def refuse_writes(self, reason: str) -> None:
+        """Turn updates away with *reason* until `allow_writes`; a replica's `apply` goes on."""
+        with self._write_lock:
+            self._refused = reason
+
+    def allow_writes(self) -> None:
+        with self._write_lock:
+            self._refused = ""
+
+    # ---- the journal as a queue
+
+    @property
+    def oldest_lsn(self) -> int:
+        """The first commit that the journal still holds; one above the newest when it holds none."""
+        return self._log.index.first_lsn
+
+    def committed_monotonic(self, lsn: int) -> float:
+        """When the commit became durable, on this boot's monotonic clock. For one of an earlier run, by the wall clock, never later
+        than now. Raises IndexError when the journal does not hold it."""
+        index = self._log.index
+        if not index.first_lsn <= lsn <= index.last_lsn:
+            raise IndexError(lsn)
+        return index.committed_monotonic(lsn)
+
+    def position_at(self, lsn: int) -> Position | None:
+        """The position after commit *lsn* of this history; None when it is above the head or the journal no longer tells."""
+        with self._append_lock:
+            head, first = self._durable.position, self._log.index.first_lsn
+            if lsn == head.lsn:
+                return head
+            if not first - 1 <= lsn < head.lsn:
+                return None
+            after = next(self._decoded(lsn + 1, lsn + 1))
+        return Position(self.timeline_of(lsn), lsn, after.prev)
+
+    def timeline_of(self, lsn: int) -> int:
+        """The timeline that commit *lsn* of this history was made on."""
+        state = self._durable
+        return next((fork.timeline for fork in state.forks if lsn <= fork.lsn), state.position.timeline)
+
+    def lines(self, after_lsn: int, *, max_bytes: int = 1 << 20, before: float | None = None) -> bytes:
+        """Durable journal lines above *after_lsn*, as many as fit (one at least), b"" when there are none.
+
+        With *before*, only commits made at or before that moment of the monotonic clock. Raises `StoreMismatch` when the journal
+        no longer holds the first of them.
+        """
+        with self._append_lock:
+            index, first, last = self._log.index, after_lsn + 1, self._durable.position.lsn
+            if first > last:
+                return b""
+            if first < index.first_lsn:
+                raise StoreMismatch(f"{self._log.path} begins at commit {index.first_lsn}; {first} is no longer in it")
+            if before is not None:
+                last = index.last_before(before, first, last)
+                if last < first:
+                    return b""
+            last = index.last_within(max_bytes, first, last)
+            return self._log.read(first, last)
+
+    def commits(self, after_lsn: int, limit: int = 1000) -> list[Commit]:
+        """Durable commits above *after_lsn*, decoded, oldest first; those the journal has already forgotten are left out."""
+        with self._append_lock:
+            first = max(after_lsn + 1, self._log.index.first_lsn)
+            last = min(self._durable.position.lsn, first + limit - 1)
+            data = self._log.read(first, last) if first <= last else b""
+        return [decode_line(line, self._codec) for _, line in split_lines(data)]
+
+    def _decoded(self, first: int, last: int) -> Iterator[Commit]:
+        for _, line in split_lines(self._log.read(first, last)):
+            yield decode_line(line, self._codec)
+
+    def keep_after(self, lsn: int | None) -> None:
+        """The journal is not cut above *lsn*, what the replica has durably; None: nobody needs it."""
+        self._keep_after = lsn
+
+    # ---- the replica's side
+
+    def apply(self, lines: bytes) -> int:
+        """Append the primary's journal lines and publish them; returns how many commits.
+
+        They are durable here before readers see them. Raises `StoreMismatch` when they do not continue this history or are damaged:
+        then none is applied. Raises `StoreFull` and `StoreReadOnly` as leaving an update does.
+        """
+        with self._append_lock, self._write_lock:
+            if self._failed:
+                raise StoreReadOnly(self._failed)
+            if self._queue:
+                raise StoreMismatch("this side has commits of its own on their way")
+            state, own_lines, ops = self._continuation(lines)
+            if not own_lines:
+                return 0
+            self._append_applied(own_lines)
+            self._log.appended(own_lines, self._clock.monotonic())
+            self._full = ""
+            if self._lines is not None:
+                self._unshown.append((state.position.lsn, ops))
+            self._pending = self._durable = state
+            self._announce()
+        return len(own_lines)
+
+    def _append_applied(self, own_lines: list[bytes]) -> None:
+        try:
+            self._log.append(own_lines)
+        except StoreFull as error:
+            self._full = str(error)
+            raise
+        except OSError as error:
+            self._failed = disk_failure(self.path, error)
+            raise OutcomeUnknown(self._failed) from error
+
+    def _continuation(self, lines: bytes) -> tuple[State, list[bytes], list[tuple[str, str, Any]]]:
+        """The state after *lines*, those lines as this journal writes them, and their ops."""
+        state, position, durable = self._durable, self._durable.position, self._durable.position.lsn
+        changes = Changes(state, self._indexes)
+        own_lines: list[bytes] = []
+        all_ops: list[tuple[str, str, Any]] = []
+        for _, line in split_lines(lines):
+            commit, core = self._checked(line, position)
+            if commit.timeline > position.timeline:
+                state = changes.applied(position)
+                changes = Changes(state, self._indexes)
+                state = changes.applied(commit.position)
+                changes = Changes(state, self._indexes)
+            for collection, id, record in commit.ops:
+                self._replay_op(changes, collection, id, record)
+            position = commit.position
+            own_lines.append(encode_line(durable, commit.prev, commit.checksum, core))
+            all_ops.extend(commit.ops)
+        return changes.applied(position), own_lines, all_ops
+
+    def _replay_op(self, changes: Changes, collection: str, id: str, record: Any) -> None:
+        if record is None:
+            changes.delete(collection, id)
+            return
+        try:
+            changes.put(collection, id, record)
+        except DuplicateKey as error:
+            raise StoreMismatch(f"a commit breaks a unique index: {error}") from error
+
+    def _checked(self, line: bytes, position: Position) -> tuple[Commit, bytes]:
+        try:
+            commit = decode_line(line, self._codec)
+        except BadLine as error:
+            raise StoreMismatch(f"the commit after {position.lsn} arrived damaged: {error}") from error
+        core = core_of(line)
+        if commit.lsn != position.lsn + 1 or commit.prev != position.checksum or commit.timeline < position.timeline:
+            raise StoreMismatch(
+                f"commit {commit.lsn} (timeline {commit.timeline}) does not follow {position.lsn} (timeline {position.timeline})"
+            )
+        if chain(commit.prev, core) != commit.checksum:
+            raise StoreMismatch(f"commit {commit.lsn}: its checksum does not hold")
+        return commit, core
+
+    def install(self, state: State, store_id: str, peer: str | None) -> None:
+        """Become *state*, a snapshot of another side: first an empty journal, then the checkpoint.
+
+        A crash in between leaves the old checkpoint, which is an older but whole state. Raises OSError as `checkpoint` does.
+        """
+        with self._checkpoint_lock, self._append_lock, self._write_lock:
+            self._write_checkpoint(self._durable)  # so that the old state does not need the journal any more
+            self._queue.clear()
+            self._log.replace(JournalIndex(self._durable.position.lsn + 1))
+            self._shown_bytes = self._write_snapshot(state, store_id, peer)
+            self._log.index = JournalIndex(state.position.lsn + 1)
+            self._pending = self._durable = state
+            self._shown_lsn = state.position.lsn
+            self._announce()
+
+    def _write_snapshot(self, state: State, store_id: str, peer: str | None) -> int:
+        header = Header(store_id, peer, state.position, state.forks, timestamp(self._clock.now()), False)
+        try:
+            size = write_big(self._files, self.path, header, state, is_paced=False)
+        except SyncFailed as error:
+            self._failed = disk_failure(self.path, error)
+            raise
+        self.store_id, self._peer = store_id, peer
+        self._unshown.clear()
+        self._is_small = size < SMALL_FILE_BYTES
+        self._lines = encode_all_lines(state) if self._is_small else None
+        return size
+
+    # ---- the checkpoint
+
+    def wait_shown(self, lsn: int) -> None:
+        """Return when the checkpoint file shows commit *lsn*; at once when the file is too big for that promise.
+
+        The caller itself writes the file, for everybody who waits: no polling, no thread in between. When it cannot be written the
+        commit is durable all the same; `problem` tells, and the store tries again.
+        """
+        if not self._is_small or self._shown_lsn >= lsn:
+            return
+        try:
+            with self._checkpoint_lock:
+                if self._shown_lsn < lsn:
+                    self._write_checkpoint(self._durable)
+        except OSError:
+            return  # noted by _write_checkpoint; the journal has the commit
+
+    def checkpoint(self) -> None:
+        """Write the checkpoint file now, and cut the journal if that is worth it. Raises OSError; the old file is then still there."""
+        with self._checkpoint_lock:
+            if self._shown_lsn < self._durable.position.lsn:
+                self._write_checkpoint(self._durable)
+
+    def set_peer(self, peer: str | None) -> None:
+        """Remember, durably, that the other side exists in the file *peer*. Raises OSError."""
+        with self._checkpoint_lock:
+            if self._peer != peer:
+                self._peer = peer
+                self._write_checkpoint(self._durable)
+
+    def write_copy(self, path: Path) -> Position:
+        """A consistent checkpoint of this moment in another file: a backup. Raises OSError."""
+        state = self._durable
+        write_big(self._files, path, self._header(state), state, is_paced=not self._is_small)
+        return state.position
+
+    def _header(self, state: State, *, is_clean: bool = False) -> Header:
+        return Header(self.store_id, self._peer, state.position, state.forks, timestamp(self._clock.now()), is_clean)
+
+    def _write_checkpoint(self, state: State, *, is_clean: bool = False) -> None:
+        """The checkpoint lock is held."""
+        if self._failed and not is_clean:
+            raise OSError(self._failed)
+        try:
+            self._shown_bytes = self._write_state(state, self._header(state, is_clean=is_clean))
+        except SyncFailed as error:
+            self._failed = disk_failure(self.path, error)
+            raise
+        except OSError as error:
+            self._full = f"{self.path} could not be written ({error.strerror or error}); the journal has every commit."
+            raise
+        self._shown_lsn = state.position.lsn
+        self._shown_at = self._clock.monotonic()
+        self._outgrow()
+        self._cut_journal()
+
+    def _write_state(self, state: State, header: Header) -> int:
+        if self._lines is None:
+            return write_big(self._files, self.path, header, state, is_paced=not self._stopping.is_set())
+        while self._unshown and self._unshown[0][0] <= state.position.lsn:
+            apply_to_lines(self._lines, self._unshown.popleft()[1])
+        data = encode_small(header, self._lines)
+        write_file(self._files, self.path, data)
+        return len(data)
+
+    def _outgrow(self) -> None:
+        if self._is_small and self._shown_bytes >= SMALL_FILE_BYTES:
+            self._is_small, self._lines = False, None
+            self._unshown.clear()
+
+    def _cut_journal(self) -> None:
+        """Cut what the checkpoint holds and the replica has, when at least half of the file can go."""
+        index = self._log.index
+        upto = self._shown_lsn if self._keep_after is None else min(self._shown_lsn, self._keep_after)
+        if index.end > JOURNAL_LIMIT_BYTES:
+            upto = (
+                self._shown_lsn
+            )  # the replica will need a snapshot; an endless journal would take the primary down as well
+        if index.end < CUT_BYTES or upto < index.first_lsn:
+            return
+        with self._append_lock:
+            index = self._log.index
+            if index.offset(min(upto, index.last_lsn) + 1) * 2 < index.end:
+                return
+            try:
+                self._log.cut(upto)
+            except SyncFailed as error:
+                self._failed = disk_failure(self.path, error)
+                raise
+
+    # ---- its own thread
+
+    def start(self) -> None:
+        """Keep the file up to date in the background, for commits that nobody waits for and for big files."""
+        self._thread = threading.Thread(target=self._run, name=f"store-{self.path.name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._stirred.wait(timeout=1.0)
+            self._stirred.clear()
+            if self._stopping.wait(SETTLE_SECONDS):
+                return
+            self._maintain()
+
+    def _maintain(self) -> None:
+        try:
+            if self._is_due():
+                self.checkpoint()
+            if self._full:
+                self._probe()
+        except OSError:
+            return  # the reason is in `problem`; the next round tries again
+
+    def _is_due(self) -> bool:
+        if self._shown_lsn >= self._durable.position.lsn:
+            return False
+        if self._is_small:
+            return True
+        unshown = self._log.index.end - self._log.index.offset(max(self._shown_lsn + 1, self._log.index.first_lsn))
+        return unshown * 10 >= self._shown_bytes or self._clock.monotonic() - self._shown_at >= BIG_FILE_SECONDS
+
+    def _probe(self) -> None:
+        """Whether there is space again: so that readiness returns by itself."""
+        beside = self.path.with_name(self.path.name + ".tmp")
+        with self._checkpoint_lock:
+            fd = self._files.create(beside)
+            try:
+                self._files.write(fd, bytes(PROBE_BYTES), 0)
+            finally:
+                self._files.close(fd)
+                self._files.unlink(beside)
+            self._full = ""
+
+    def close(self) -> None:
+        """A last checkpoint, then the files are let go. Commits that are under way finish; later ones are refused."""
+        self._stopping.set()
+        self._stirred.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.refuse_writes("The store is closed.")
+        with self._checkpoint_lock:
+            with self._append_lock:
+                if self._queue:
+                    self._flush()
+            if not self._failed:
+                self._write_last()
+            self._log.close()
+
+    def _write_last(self) -> None:
+        try:
+            self._write_checkpoint(self._durable, is_clean=True)
+        except OSError:
+            return  # the journal has everything; the next start reads it
+
+
+def by_collection(indexes: Sequence[Index]) -> dict[str, list[Index]]:
+    found: dict[str, list[Index]] = {}
+    for index in indexes:
+        found.setdefault(index.collection, []).append(index)
+    return found
+
+
+def disk_failure(path: Path, error: OSError) -> str:
+    return (
+        f"The disk did not confirm a write to {path.parent} ({error.strerror or error}). What was written last is uncertain;"
+        " the shop can be read but not written until it is restarted."
+    )

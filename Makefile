@@ -1,0 +1,80 @@
+# Two commands: `make run` starts the shop, `make test` checks everything. Each does all of its own set-up in .venv.
+# Plain enough for the make of macOS (3.81).
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes --only-binary :all:
+LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--only-binary :all: --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-build-options
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/.runtime ## start the shop at http://127.0.0.1:8000 (PORT=9000 make run for another port)
+	@exec $(PY) app.py
+
+test: $(VENV)/.dev ## lint, types and every test, with a real browser and a real PostgreSQL
+	@$(PY) -m tests.needs
+	@$(MAKE) --no-print-directory check
+	@exec $(PY) -m pytest
+
+check: $(VENV)/.dev ## lint and types alone
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet .
+	@$(PY) -m mypy
+
+format: $(VENV)/.dev ## put the code into the one format
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+lock: $(VENV)/.dev ## after a change of requirements*.txt: renew the files of versions and hashes
+	@$(LOCK) requirements.txt --output-file requirements.lock
+	@$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
+
+clean: ## remove .venv and caches; the shop's data in instance/ stays
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: a second `make run` starts at once, a changed lock file is installed.
+
+$(VENV)/.runtime: requirements.lock $(VENV)/.made
+	@echo "Installing what the shop needs into $(VENV) …"
+	@$(INSTALL) -r requirements.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "Installing what the tests need into $(VENV) …"
+	@$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+# An environment that is there and works is kept; a half-made one is made again.
+$(VENV)/.made:
+	@[ -w . ] || { echo "The folder $(CURDIR) cannot be written: clone the project into one of your own." >&2; exit 1; }
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then $(FIND_PYTHON); $(MAKE_VENV); fi
+	@touch $@
+
+# $PYTHON if set, else python3, else a newer one beside it.
+define FIND_PYTHON
+	found=; seen=; \
+	for python in $${PYTHON:-python3 python3.13 python3.12 python3.11}; do \
+		version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+		seen="$$seen, $$python is $$version"; \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "Python 3.11 or newer is needed$${seen:-, and no $${PYTHON:-python3} was found}: install it, or name it: PYTHON=/path/to/python3 make …" >&2; \
+		exit 1; \
+	fi
+endef
+
+define MAKE_VENV
+	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
+		echo "Python's venv module is missing: install it (Debian and Ubuntu: apt-get install python3-venv), then run make again." >&2; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$found …"; \
+	"$$found" -m venv --clear $(VENV) || { rm -rf $(VENV); echo "The virtual environment $(VENV) could not be made, see above." >&2; exit 1; }
+endef

@@ -29,6 +29,8 @@ def clean_text(text: str, *, length_max: int, name: str, is_required: bool = Fal
 
 def fold(text: str) -> str:
     """*text* without case and accents: `Éclair` and `eclair` are the same to whoever searches."""
+    if text.isascii():
+        return text.casefold()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).translate(_LETTERS)
 

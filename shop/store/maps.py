@@ -64,6 +64,17 @@ class PersistentMap(Generic[V]):
         for _, value in self.items():
             yield value
 
+    def changed_since(self, older: "PersistentMap[V]") -> set[str] | None:
+        """The keys whose record is not the same object in *older*; None when the two do not come from one base.
+
+        The cost is that of everything that changed since the base was made, not that of the map.
+        """
+        if self._base is not older._base:
+            return None
+        changed = {key for key, value in self._changes.items() if older._changes.get(key, _ABSENT) is not value}
+        changed.update(key for key in older._changes if key not in self._changes)
+        return changed
+
     def with_changes(self, changes: Mapping[str, V | None]) -> "PersistentMap[V]":
         """The map after *changes*; None deletes. The cost is that of the changes."""
         count = self._count

@@ -1,41 +1,47 @@
 """The Flask application over the parts it is handed. It opens nothing and starts nothing."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask
-from flask_wtf.csrf import CSRFProtect
 
 from shop.web import (
     admin_auth,
     admin_orders,
     admin_products,
+    assets,
     cart,
     catalog,
     checkout,
     control,
+    errors,
+    filters,
+    headers,
     machines,
     orders,
     replication,
+    visitor,
 )
+from shop.web.extensions import csrf, limiter
 from shop.web.services import Services
 
 ROOT = Path(__file__).resolve().parents[2]
-
-csrf = CSRFProtect()
+BODY_BYTES_MAX = 1024 * 1024
 
 
 def create_app(services: Services, *, secret_key: str) -> Flask:
     """The application; *secret_key* signs cookies and links."""
     app = Flask("shop", root_path=str(ROOT), template_folder="templates", static_folder="static")
     app.extensions["antipode"] = services
-    app.config.update(
-        SECRET_KEY=secret_key,
-        MAX_CONTENT_LENGTH=1024 * 1024,
-        MAX_FORM_PARTS=200,
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Lax",
-    )
+    app.config.update(_settings(secret_key))
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    headers.register(app, services.config)
+    errors.register(app)
+    filters.register(app)
+    assets.register(app)
+    visitor.register(app)
     csrf.init_app(app)
+    limiter.init_app(app)
     for module in (
         catalog,
         cart,
@@ -50,3 +56,16 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     ):
         app.register_blueprint(module.bp)
     return app
+
+
+def _settings(secret_key: str) -> dict[str, object]:
+    return {
+        "SECRET_KEY": secret_key,
+        "MAX_CONTENT_LENGTH": BODY_BYTES_MAX,
+        "MAX_FORM_PARTS": 200,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_REFRESH_EACH_REQUEST": False,  # a cookie is sent when something changed, not with every page
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=30),
+        "WTF_CSRF_TIME_LIMIT": None,  # a token is good as long as its session: a cart left open overnight still works
+    }

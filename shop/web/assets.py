@@ -1,0 +1,50 @@
+"""Static files under addresses that change with their content, so that a browser may keep them for a year."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from flask import Flask, Response, request
+
+YEAR_SECONDS = 365 * 24 * 3600
+
+
+class Assets:
+    """The addresses of the files below one folder. Each file is read once; a restart reads it again."""
+
+    def __init__(self, folder: Path, url_path: str) -> None:
+        self._folder = folder
+        self._url_path = url_path
+        self._addresses: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        """The address of *name*, like `css/base.css`; of a file that is not there, a plain one."""
+        known = self._addresses.get(name)
+        if known is None:
+            known = self._addresses[name] = self._address_of(name)
+        return known
+
+    def is_current(self, name: str, version: str) -> bool:
+        """Whether *version* is what the file's address carries now."""
+        return bool(version) and self(name).endswith(f"?v={version}")
+
+    def _address_of(self, name: str) -> str:
+        path = f"{self._url_path}/{name}"
+        try:
+            return f"{path}?v={sha256((self._folder / name).read_bytes()).hexdigest()[:12]}"
+        except OSError:
+            return path
+
+
+def register(app: Flask) -> None:
+    """Give the templates `asset(name)`, and static files the age their address allows."""
+    assets = Assets(Path(str(app.static_folder)), str(app.static_url_path))
+    app.jinja_env.globals["asset"] = assets
+
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None  # ask again, and be told 304
+
+    @app.after_request
+    def _keep_if_current(response: Response) -> Response:
+        arguments = request.view_args or {}
+        if request.endpoint == "static" and assets.is_current(arguments.get("filename", ""), request.args.get("v", "")):
+            response.headers["Cache-Control"] = f"public, max-age={YEAR_SECONDS}, immutable"
+        return response

@@ -1,0 +1,29 @@
+"""How amounts and moments read on a page."""
+
+from datetime import UTC, datetime
+
+from flask import Flask
+from markupsafe import Markup
+
+from shop.money import format_money, plain_amount
+from shop.web.services import services
+
+
+def money(cents: int, currency: str = "") -> str:
+    """*cents* as `€12.50`, in the shop's currency or the one given."""
+    return format_money(cents, currency or services().config.currency)
+
+
+def when(timestamp: str | None) -> Markup:
+    """A record's time for people, in UTC, inside `<time>`; "" for None."""
+    if not timestamp:
+        return Markup("")
+    moment = datetime.fromisoformat(timestamp).astimezone(UTC)
+    words = f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+    return Markup('<time datetime="{}">{}</time>').format(timestamp, words)
+
+
+def register(app: Flask) -> None:
+    app.add_template_filter(money)
+    app.add_template_filter(when)
+    app.add_template_filter(plain_amount)

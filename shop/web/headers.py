@@ -1,0 +1,65 @@
+"""What every response says to the browser, whoever made it: the pages, the errors, the static files."""
+
+from flask import Flask, Response, request
+from flask.sessions import SecureCookieSessionInterface
+
+from shop.config import Config
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",  # not stricter: on https the CSRF check wants to see where a form came from
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+}
+EVERY_ADDRESS = {"", "0.0.0.0", "::", "[::]"}  # noqa: S104 - recognised here, not bound to
+
+
+class Sessions(SecureCookieSessionInterface):
+    """The visitor's signed cookie: `__Host-` and `Secure` on https, where a browser takes them, plain on http."""
+
+    def get_cookie_name(self, app: Flask) -> str:
+        name = super().get_cookie_name(app)
+        return f"__Host-{name}" if request.is_secure else name
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+
+def register(app: Flask, config: Config) -> None:
+    app.session_interface = Sessions()
+    app.config["TRUSTED_HOSTS"] = trusted_hosts(config.host)
+    app.after_request(_say)
+
+
+def trusted_hosts(host: str) -> list[str] | None:
+    """The names the shop answers to; None for any, when it listens on every address and cannot know its names."""
+    if host in EVERY_ADDRESS:
+        return None
+    return ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host and not host.startswith("[") else host]
+
+
+def _say(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.is_secure:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    if request.endpoint != "static":
+        # Whatever does not say otherwise may hold somebody's cart, address or orders.
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

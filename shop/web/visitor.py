@@ -1,0 +1,52 @@
+"""Who is looking: a visitor without a name, known by the id of a cart in a signed cookie.
+
+The cookie is first sent when something is put in a cart, or with a form that needs a CSRF token; looking around sets none.
+"""
+
+from collections.abc import Sequence
+
+from flask import Flask, session
+
+from shop.models import Category
+from shop.web.services import services
+
+CART_KEY = "cart"
+
+
+def cart_id() -> str:
+    """The id of this visitor's cart, "" for one who has none."""
+    value = session.get(CART_KEY, "")
+    return value if isinstance(value, str) else ""
+
+
+def remember_cart(new_cart_id: str) -> None:
+    """Have the visitor come back to this cart, also after the browser was closed."""
+    if cart_id() != new_cart_id:
+        session[CART_KEY] = new_cart_id
+        session.permanent = True
+
+
+class Frame:
+    """What the frame around every page asks, only when it is drawn. It is `shop` in the templates."""
+
+    def categories(self) -> Sequence[Category]:
+        """The menu."""
+        with services().repository.view() as unit:
+            return unit.categories()
+
+    def cart_quantity(self) -> int:
+        """Pieces in the visitor's cart; without a cart nothing is read."""
+        mine = cart_id()
+        if not mine:
+            return 0
+        with services().repository.view() as unit:
+            cart = unit.cart(mine)
+        return sum(line.quantity for line in cart.lines) if cart else 0
+
+    def why_read_only(self) -> str:
+        """One sentence while nothing can be changed, "" otherwise."""
+        return services().repository.why_read_only()
+
+
+def register(app: Flask) -> None:
+    app.jinja_env.globals["shop"] = Frame()

@@ -25,9 +25,9 @@ import msgspec
 from shop.store.codec import Codec, DecodeError, encode
 from shop.store.state import Op, Position
 
-_PREFIX = b'{"crc":"'
+LINE_START = b'{"crc":"'
 _PREFIX_END = b'",'
-_CRC_FROM = len(_PREFIX)
+_CRC_FROM = len(LINE_START)
 _REST_FROM = _CRC_FROM + 8 + len(_PREFIX_END)
 _CORE_MARK = b'"lsn":'
 
@@ -93,7 +93,7 @@ def core_of(line: bytes) -> bytes:
 
 def check_line(line: bytes) -> None:
     """Raises `BadLine` unless the CRC of *line* (without its newline) holds."""
-    if line[:_CRC_FROM] != _PREFIX or line[_CRC_FROM + 8 : _REST_FROM] != _PREFIX_END:
+    if line[:_CRC_FROM] != LINE_START or line[_CRC_FROM + 8 : _REST_FROM] != _PREFIX_END:
         raise BadLine("not a journal line")
     if line[_CRC_FROM : _CRC_FROM + 8] != b"%08x" % zlib.crc32(line[_REST_FROM:]):
         raise BadLine("the CRC does not hold")

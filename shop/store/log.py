@@ -3,7 +3,6 @@
 Whoever calls a method holds the store's append lock, but for `read`, which takes the file's own lock.
 """
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -66,11 +65,7 @@ class Log:
         """The lines of first_lsn..last_lsn, both in the journal."""
         with self._swap:
             start, end = self.index.offset(first_lsn), self.index.offset(last_lsn + 1)
-            fd = os.dup(self._fd)
-        try:
-            return self._files.pread(fd, end - start, start)
-        finally:
-            os.close(fd)
+            return self._files.pread(self._fd, end - start, start)
 
     def cut(self, lsn: int) -> None:
         """Forget the lines up to *lsn*: the rest is written beside and renamed; a crash leaves the old journal or the new one.

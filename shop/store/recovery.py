@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from shop.store.checkpoint import Header
 from shop.store.codec import Codec
 from shop.store.errors import StoreDamaged
-from shop.store.journal import BadLine, Commit, chain, core_of, decode_line, split_lines
+from shop.store.journal import LINE_START, BadLine, Commit, chain, core_of, decode_line, split_lines
 from shop.store.state import Position
 
 
@@ -54,13 +54,24 @@ def replay(path: Path, data: bytes, codec: Codec, header: Header, collections: d
     run = _Run(path, header, collections)
     written = data.rstrip(b"\0")
     for offset, line in split_lines(written):
-        try:
-            commit = decode_line(line, codec)
-        except BadLine as error:
-            run.bad_bytes(offset, str(error))
-            continue
-        run.line(offset, line, commit)
+        _read_line(run, codec, offset, line)
     return run.result(len(written))
+
+
+def _read_line(run: "_Run", codec: Codec, offset: int, line: bytes) -> None:
+    try:
+        commit = decode_line(line, codec)
+    except BadLine as error:
+        start = line.find(LINE_START, 1)  # cannot stand inside a record: quotes are escaped there
+        if start < 0:
+            run.bad_bytes(offset, str(error))
+            return
+        # A damaged newline joins two lines; each may be whole, and the second is the witness of the first.
+        run.is_tidy = False
+        _read_line(run, codec, offset, line[: start - 1])
+        _read_line(run, codec, offset + start, line[start:])
+    else:
+        run.line(offset, line, commit)
 
 
 class _Run:

@@ -1,5 +1,177 @@
-"""Not written yet."""
+"""Pages for machines: `/healthz`, `/readyz` and `/metrics`. No session, no token, no person's data."""
 
-from flask import Blueprint
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+from flask.blueprints import BlueprintSetupState
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from shop.logs import STARTED
+from shop.replication.contract import State, Status
+from shop.web.runtime import Runtime, runtime
+from shop.web.services import services
 
 bp = Blueprint("machines", __name__)
+
+_KEY = "antipode.metrics"
+_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+@bp.get("/healthz")
+def healthz() -> Response:
+    """200 while the process answers at all: whoever restarts it on failure should ask here and nowhere else."""
+    return _text("ok\n")
+
+
+@bp.get("/readyz")
+def readyz() -> Response:
+    """200 while writes can be served, else 503 and why: whoever sends visitors here should ask."""
+    reason = why_not_ready()
+    return _text(f"not ready: {reason}\n", 503) if reason else _text("ready\n")
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """What there is to measure, in Prometheus' text format."""
+    return Response(generate_latest(_requests().registry), content_type=CONTENT_TYPE_LATEST, headers=_FRESH)
+
+
+def why_not_ready() -> str:
+    """Why a write would be refused now, "" when it would not."""
+    server = runtime()
+    if server is not None and server.is_stopping():
+        return "the server is stopping"
+    repository = services().repository
+    return "" if repository.is_writable() else repository.why_read_only() or "the store is read-only"
+
+
+_FRESH = {"Cache-Control": "no-store"}
+
+
+def _text(body: str, status: int = 200) -> Response:
+    return Response(body, status, content_type="text/plain; charset=utf-8", headers=_FRESH)
+
+
+class _Requests:
+    """Counts the requests of one application, and collects the rest when it is asked."""
+
+    def __init__(self, app: Flask) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("endpoint", "status")
+        self._total = Counter("shop_requests", "Requests answered.", labels, registry=self.registry)
+        self._seconds = Histogram(
+            "shop_request_seconds", "Time to answer.", ("endpoint",), buckets=_BUCKETS, registry=self.registry
+        )
+        self._known: dict[tuple[str, str], tuple[Counter, Histogram]] = {}  # looking up labels costs more than counting
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_State(app))
+
+    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+        key = (endpoint, f"{status // 100}xx")
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = (self._total.labels(*key), self._seconds.labels(endpoint))
+        known[0].inc()
+        known[1].observe(seconds)
+
+
+class _State(Collector):
+    """Reads positions, lag and sizes at the moment of the scrape."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def collect(self) -> Iterator[Metric]:
+        with self._app.app_context():
+            parts, server = services(), runtime()
+            status = parts.replication.status()
+            yield _gauge("shop_read_only", "1 while writes are refused.", float(not parts.repository.is_writable()))
+            yield from _positions(status)
+            yield from _replication(status)
+            yield from _at_risk(status)
+            if server is not None:
+                yield from _server(server)
+
+    def describe(self) -> list[Metric]:
+        return []  # the registry would collect, before there is anything to collect from
+
+
+def _positions(status: Status) -> Iterator[Metric]:
+    names = {
+        "lsn": "Commits since the store was created.",
+        "timeline": "Grows with each promotion.",
+        "file_bytes": "Size of the file.",
+        "journal_bytes": "Size of its journal.",
+    }
+    found = {name: GaugeMetricFamily(f"shop_{name}", text, labels=("role", "file")) for name, text in names.items()}
+    records = GaugeMetricFamily("shop_records", "Records held.", labels=("role", "collection"))
+    for side in (status.primary, status.replica):
+        where = (side.role, side.file)
+        found["lsn"].add_metric(where, side.position.lsn)
+        found["timeline"].add_metric(where, side.position.timeline)
+        found["file_bytes"].add_metric(where, side.file_bytes)
+        found["journal_bytes"].add_metric(where, side.journal_bytes)
+        for collection, count in side.counts.items():
+            records.add_metric((side.role, collection), count)
+    yield from found.values()
+    yield records
+
+
+def _replication(status: Status) -> Iterator[Metric]:
+    state = GaugeMetricFamily("shop_replication_state", "1 for the state it is in.", labels=("state",))
+    for one in State:
+        state.add_metric((one.value,), float(status.state is one))
+    yield state
+    yield _gauge("shop_lag_commits", "Commits the replica is behind.", status.lag.commits)
+    yield _gauge("shop_lag_oldest_seconds", "Age of the oldest commit not applied.", status.lag.oldest_seconds)
+    yield _gauge("shop_lag_stalled_seconds", "Time without progress while some is due.", status.lag.stalled_seconds)
+    yield _gauge("shop_link_delay_seconds", "The link's delay.", status.link.delay_seconds)
+    yield _gauge("shop_link_paused", "1 while an operator holds the link.", float(status.link.is_paused))
+    yield _gauge("shop_replication_retry_attempts", "Failures in a row; 0 when well.", status.retry.attempts)
+
+
+def _at_risk(status: Status) -> Iterator[Metric]:
+    risk = status.at_risk
+    yield _gauge("shop_at_risk_commits", "Commits in flight: they die with the primary.", risk.commits)
+    yield _gauge("shop_at_risk_orders", "Orders in flight.", risk.orders)
+    yield _gauge("shop_at_risk_order_cents", "What those orders are worth, in cents.", risk.order_cents)
+    yield _gauge("shop_at_risk_carts", "Carts in flight.", risk.carts)
+    yield _gauge("shop_at_risk_edits", "Edits of products and categories in flight.", risk.edits)
+
+
+def _server(server: Runtime) -> Iterator[Metric]:
+    yield _gauge("shop_server_queue_depth", "Requests that wait for a thread.", server.queue_depth())
+    yield _gauge("shop_server_connections", "Open connections.", server.connections())
+    for name, value in server.counters().items():
+        yield CounterMetricFamily(f"shop_{name}", name.replace("_", " ").capitalize() + ".", value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+@bp.record_once
+def _install(state: BlueprintSetupState) -> None:
+    app = cast(Flask, state.app)
+    app.extensions[_KEY] = _Requests(app)
+
+
+@bp.before_app_request
+def _start_watch() -> None:
+    g.started = request.environ.get(STARTED) or time.perf_counter()
+
+
+@bp.after_app_request
+def _count(response: Response) -> Response:
+    seconds = time.perf_counter() - g.get("started", time.perf_counter())
+    _requests().answered(request.endpoint or "none", response.status_code, seconds)
+    return response
+
+
+def _requests() -> _Requests:
+    return cast(_Requests, current_app.extensions[_KEY])

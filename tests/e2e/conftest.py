@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
 from tests.e2e.shop_process import ShopProcess
 from tests.e2e.shopper import Shopper
@@ -76,16 +76,26 @@ def visit(browser: Browser) -> Iterator[Visit]:
         context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
-        page.on(
-            "console", lambda said: said.type in ("error", "warning") and complaints.append(f"{page.url}: {said.text}")
-        )
-        page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
-        page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+        _collect_complaints(page, complaints)
         page.goto("/")
         return page
 
-    open_window.complaints = complaints  # type: ignore[attr-defined]
     yield open_window
     for context in contexts:
         context.close()
     assert not complaints, "\n".join(complaints)
+
+
+def _collect_complaints(page: Page, complaints: list[str]) -> None:
+    def on_console(said: ConsoleMessage) -> None:
+        is_page_itself = said.text.startswith("Failed to load resource") and said.location["url"] == page.url
+        if said.type in ("error", "warning") and not is_page_itself:  # an error page is told of, and meant
+            complaints.append(f"{page.url}: {said.text}")
+
+    def on_failed(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # leaving a page ends what it was still fetching
+            complaints.append(f"{request.url}: {request.failure}")
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+    page.on("requestfailed", on_failed)

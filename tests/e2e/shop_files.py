@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,12 @@ def check_books(database: Database, stock_at_first: dict[str, int]) -> None:
     assert {id: stock[id] + pieces[id] for id in stock} == stock_at_first
     keys = [order["checkout_key"] for order in database["orders"].values()]
     assert len(set(keys)) == len(keys)
+
+
+def committed_at(journal: Path, collection: str, id: str) -> float:
+    """When the journal says that a record was first committed, in seconds of the wall clock."""
+    for line in journal.read_text().splitlines():
+        commit = json.loads(line)
+        if any(op[:2] == [collection, id] for op in commit["ops"]):
+            return datetime.fromisoformat(commit["at"]).timestamp()
+    raise AssertionError(f"{collection} {id} is not in {journal}")

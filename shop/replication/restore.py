@@ -1,0 +1,112 @@
+"""Going back to a backup. Nothing may have the folder open.
+
+The backup becomes the primary on a timeline of its own, above every one that the folder shows: whoever read an order number or
+a position before can tell that it was of another history. The new files are made complete in a folder beside; then **one rename**
+of the checkpoint is the restore. Before it, the old shop is whole; after it, the old journal holds only lines of a lower timeline,
+which recovery passes over, and the old replica is refused by replication. What follows the rename only tidies up, and running the restore
+again does no harm. The old files stay, named `.before-restore-<time>`.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from shop.clock import Clock
+from shop.errors import SettingError
+from shop.replication.pair import EVEN_NAME, ODD_NAME
+from shop.repository.schema import INDEXES, SCHEMA
+from shop.store import State, StoreDamaged, create_store, forked, journal_path, read_snapshot
+from shop.store.files import OS_FILES
+
+_BESIDE = "restore.tmp"
+_TIMELINE = re.compile(rb'"timeline":([0-9]{1,9})\b')
+_SLICE_BYTES = 1 << 20
+_OVERLAP_BYTES = 32  # so that a timeline on the seam of two slices is seen
+
+
+def restore(folder: Path, backup: Path, clock: Clock) -> str:
+    """Make *backup* the shop in *folder*; returns a sentence for the operator.
+
+    A crash leaves the old shop or the restored one. Raises `SettingError`, and has changed nothing, when the backup cannot be
+    used; OSError when the folder cannot be written.
+    """
+    store_id, state = _checked(backup)
+    timeline = _next_timeline(folder, state.position.timeline)
+    beside = folder / _BESIDE
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(mode=0o700)
+    store = create_store(
+        beside / ODD_NAME,
+        SCHEMA,
+        indexes=INDEXES,
+        store_id=store_id,
+        snapshot=forked(state, timeline=timeline, at=clock.now()),
+        clock=clock,
+    )
+    store.close()
+    suffix = f".before-restore-{clock.now():%Y%m%dT%H%M%SZ}"
+    kept = _keep_old(folder, suffix)
+    _put_in_place(folder, beside)
+    shutil.rmtree(beside, ignore_errors=True)
+    sentence = f"The shop is as it was at commit {state.position.lsn} of {backup.name}, on timeline {timeline}."
+    return f"{sentence} What was there before is kept as *{suffix}." if kept else sentence
+
+
+def _checked(backup: Path) -> tuple[str, State]:
+    if not backup.is_file():
+        raise SettingError(f"{backup} is not a file.")
+    try:
+        return read_snapshot(backup, SCHEMA, indexes=INDEXES)
+    except StoreDamaged as error:
+        raise SettingError(f"{error}. Nothing was changed.") from error
+    except OSError as error:
+        raise SettingError(f"{backup} cannot be read: {error.strerror or error}. Nothing was changed.") from error
+
+
+def _next_timeline(folder: Path, of_backup: int) -> int:
+    """Two above the highest that anything shows, and odd: db.json is the primary of what was restored."""
+    files = [folder / name for name in (ODD_NAME, EVEN_NAME)]
+    shown = [of_backup, *(_highest_shown(file) for path in files for file in (path, journal_path(path)))]
+    highest = max(shown)
+    return highest + 2 if highest % 2 else highest + 1
+
+
+def _highest_shown(path: Path) -> int:
+    """What is left of a damaged file counts too; reading in slices, because it may be large."""
+    highest, tail = 0, b""
+    try:
+        with path.open("rb") as file:
+            while data := file.read(_SLICE_BYTES):
+                highest = max([highest, *(int(digits) for digits in _TIMELINE.findall(tail + data))])
+                tail = data[-_OVERLAP_BYTES:]
+    except OSError:
+        return highest
+    return highest
+
+
+def _keep_old(folder: Path, suffix: str) -> Sequence[Path]:
+    """A second name for each of the old files; the first stays until something new takes it."""
+    kept = []
+    for path in _all_files(folder):
+        if path.exists():
+            kept.append(path.with_name(path.name + suffix))
+            os.link(path, kept[-1])
+    OS_FILES.sync_folder(folder)
+    return kept
+
+
+def _put_in_place(folder: Path, beside: Path) -> None:
+    """The checkpoint first: it alone decides. The replica is made anew at the next start."""
+    odd = folder / ODD_NAME
+    os.replace(beside / ODD_NAME, odd)
+    OS_FILES.sync_folder(folder)
+    os.replace(journal_path(beside / ODD_NAME), journal_path(odd))
+    journal_path(folder / EVEN_NAME).unlink(missing_ok=True)
+    (folder / EVEN_NAME).unlink(missing_ok=True)
+    OS_FILES.sync_folder(folder)
+
+
+def _all_files(folder: Path) -> Sequence[Path]:
+    return [file for name in (ODD_NAME, EVEN_NAME) for file in (folder / name, journal_path(folder / name))]

@@ -3,9 +3,9 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes --only-binary :all:
+INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input --require-hashes
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--only-binary :all: --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-build-options
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-build-options
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format lock clean
@@ -56,14 +56,19 @@ $(VENV)/.made:
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then $(FIND_PYTHON); $(MAKE_VENV); fi
 	@touch $@
 
-# $PYTHON if set, else python3, else a newer one beside it.
+# $PYTHON if set; else python3 or one beside it for which everything comes ready built; else a newer python3 (it may need
+# a C compiler for what is not built for it yet).
 define FIND_PYTHON
-	found=; seen=; \
+	found=; newer=; seen=; \
 	for python in $${PYTHON:-python3 python3.13 python3.12 python3.11}; do \
 		version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
-		seen="$$seen, $$python is $$version"; \
-		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then found=$$python; break; fi; \
+		case $$version in \
+			3.11|3.12|3.13) found=$$python; break ;; \
+			2.*|3.?|3.10) seen="$$seen, $$python is $$version" ;; \
+			*) newer=$${newer:-$$python} ;; \
+		esac; \
 	done; \
+	found=$${found:-$$newer}; \
 	if [ -z "$$found" ]; then \
 		echo "Python 3.11 or newer is needed$${seen:-, and no $${PYTHON:-python3} was found}: install it, or name it: PYTHON=/path/to/python3 make …" >&2; \
 		exit 1; \

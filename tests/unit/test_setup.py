@@ -159,13 +159,23 @@ def test_ci_runs_make_test_with_skips_as_failures_and_passes_its_verdict_on(tmp_
     assert bad.returncode != 0
 
 
-def test_a_newer_python_beside_an_old_python3_is_taken(tmp_path):
-    machine = Machine(tmp_path, python3=OLD, python3_12=GOOD)
+@pytest.mark.parametrize(
+    ("found", "taken"),
+    [
+        ({"python3": "3.14", "python3_13": "3.13"}, "python3.13"),
+        ({"python3": "3.12", "python3_13": "3.13"}, "python3"),
+        ({"python3": "3.14"}, "python3"),
+        ({"python3": "3.9", "python3_12": "3.12"}, "python3.12"),
+        ({"python3": "2.7", "python3_11": "3.11"}, "python3.11"),
+    ],
+)
+def test_a_python_is_taken_for_which_everything_is_built_if_there_is_one(tmp_path, found, taken):
+    machine = Machine(tmp_path, **{name: GOOD.replace("3.12", version) for name, version in found.items()})
 
     run = machine.make("run")
 
     assert run.returncode == 0, run.stderr
-    assert "python3.12 -m venv --clear .venv" in machine.log.read_text()
+    assert f"Making .venv with {taken} …" in run.stdout
 
 
 def test_an_old_python_is_refused_in_one_line(tmp_path):

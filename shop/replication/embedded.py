@@ -1,0 +1,316 @@
+"""Replication of the embedded store, as `contract.Replication`: a link, a replicator and the words about them.
+
+All of it may be called from any thread. What is shown is read without a lock, the replica before the primary: so the
+primary is never seen behind its replica.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+from shop import losses
+from shop.clock import Clock
+from shop.errors import Conflict
+from shop.replication import contract, verify
+from shop.replication.contract import (
+    AtRisk,
+    Change,
+    CommitOnTheWay,
+    CommitState,
+    Difference,
+    Lag,
+    Outcome,
+    Retry,
+    Side,
+    Status,
+    Verdict,
+)
+from shop.replication.link import Link
+from shop.replication.pair import IS_REPLICA, Pair
+from shop.replication.replicator import Arrival, Replicator
+from shop.replication.replicator import Outcome as StepOutcome
+from shop.store import Commit, State, Store, StoreError
+from shop.units import Position
+
+IN_FLIGHT_SHOWN = 50
+DIFFERENCES_SCANNED = 1000  # commits on the way that are looked through for records that differ
+FOUND_KEPT = 1000  # differences remembered of the last verification
+
+
+class EmbeddedReplication:
+    """See `contract.Replication`; `sync_once` and the two `on_…` are for the schedule."""
+
+    def __init__(self, pair: Pair, *, clock: Clock, delay_seconds: float, currency: str) -> None:
+        self._pair = pair
+        self._clock = clock
+        self._currency = currency
+        self._link = Link(delay_seconds)
+        self._replicator = Replicator(pair, self._link)
+        self._listeners: list[Callable[[], None]] = []
+        self._ledger = losses.Ledger(pair.replica.position.lsn)
+        self._ledger_lock = threading.Lock()  # guards _ledger
+        self._found: tuple[verify.Key, ...] = ()  # by the last verification; replaced, never changed
+        self._verifications = 0
+
+    # ---- for the schedule
+
+    def sync_once(self, now: float) -> StepOutcome:
+        """One bounded step; see `Replicator.sync_once`."""
+        return self._replicator.sync_once(now)
+
+    def on_commit(self, listener: Callable[[int], None]) -> None:
+        """Call *listener* with each new durable LSN of the primary; it holds up the commit, so it must be quick."""
+        self._pair.primary.on_commit(listener)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call *listener* when a knob was turned or the replica replaced: what was due may be another moment now."""
+        self._listeners.append(listener)
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    # ---- what can be seen
+
+    def status(self) -> Status:
+        there, here = self._pair.replica.state, self._pair.primary.state
+        now, at = self._clock.monotonic(), self._clock.now()
+        lag = self._lag(here, there, now)
+        retry = self._retry(now)
+        state = self._state(here, there, retry)
+        primary = _side("primary", self._pair.primary, here)
+        replica = _side("replica", self._pair.replica, there)
+        link = contract.Link(delay_seconds=self._link.delay_seconds, is_paused=self._link.is_paused)
+        arrivals = self._replicator.recent
+        return Status(
+            at=_timestamp(at),
+            state=state,
+            sentence=self._sentence(state, lag, retry),
+            primary=primary,
+            replica=replica,
+            link=link,
+            lag=lag,
+            at_risk=self._at_risk(here, there),
+            in_flight=self._in_flight(here, there, now),
+            recent=[self._arrived(arrival, now, at) for arrival in arrivals],
+            retry=retry,
+            version=_digest(state, primary, replica, link, retry.attempts, retry.error, self._verifications),
+        )
+
+    def _state(self, here: State, there: State, retry: Retry) -> contract.State:
+        trouble = self._replicator.trouble
+        if trouble:
+            return trouble.state
+        if self._link.is_paused:
+            return contract.State.PAUSED
+        if retry.attempts:
+            return contract.State.FAILING
+        return contract.State.IN_SYNC if here.position == there.position else contract.State.BEHIND
+
+    def _sentence(self, state: contract.State, lag: Lag, retry: Retry) -> str:
+        trouble = self._replicator.trouble
+        if trouble:
+            return trouble.sentence
+        waiting = f"{lag.commits:,} commit" if lag.commits == 1 else f"{lag.commits:,} commits"
+        match state:
+            case contract.State.IN_SYNC:
+                return "Both sides hold the same data."
+            case contract.State.PAUSED:
+                return f"The link is paused; {waiting} waiting on the primary. Resume lets them cross."
+            case contract.State.FAILING:
+                return (
+                    f"The replica could not take the next commit; attempt {retry.attempts} failed: {retry.error}"
+                    " It is tried again by itself; if the error stays, remove its cause or resync the replica."
+                )
+            case _:
+                return f"{waiting} crossing to the replica."
+
+    def _lag(self, here: State, there: State, now: float) -> Lag:
+        committed = self._oldest_committed(here, there)
+        if committed is None:
+            return Lag(commits=max(0, here.position.lsn - there.position.lsn), oldest_seconds=0.0, stalled_seconds=0.0)
+        waits_since = max(self._link.due(committed), self._replicator.progress_monotonic or 0.0)
+        return Lag(
+            commits=here.position.lsn - there.position.lsn,
+            oldest_seconds=max(0.0, now - committed),
+            stalled_seconds=max(0.0, now - waits_since),
+        )
+
+    def _oldest_committed(self, here: State, there: State) -> float | None:
+        """When the oldest commit that is not applied was made; None when there is none or the journal no longer tells."""
+        if here.position.lsn <= there.position.lsn:
+            return None
+        try:
+            return self._pair.primary.committed_monotonic(there.position.lsn + 1)
+        except IndexError:
+            return None
+
+    def _retry(self, now: float) -> Retry:
+        failure = self._replicator.failure
+        if failure is None:
+            return Retry(attempts=0, error="", next_in_seconds=0.0)
+        return Retry(
+            attempts=failure.attempts,
+            error=failure.error,
+            next_in_seconds=max(0.0, failure.retry_monotonic - now),
+        )
+
+    def _at_risk(self, here: State, there: State) -> AtRisk:
+        with self._ledger_lock:
+            self._ledger.drop_through(there.position.lsn)
+            for commit in verify.commits_between(self._pair.primary, self._ledger.lsn, here.position.lsn):
+                self._ledger.add(commit.lsn, commit.ops)
+            totals = self._ledger.totals()._replace(commits=max(0, here.position.lsn - there.position.lsn))
+        return AtRisk(
+            commits=totals.commits,
+            orders=totals.orders,
+            order_cents=totals.order_cents,
+            carts=totals.carts,
+            edits=totals.edits,
+            sentence=totals.sentence(self._currency),
+        )
+
+    def _in_flight(self, here: State, there: State, now: float) -> Sequence[CommitOnTheWay]:
+        count = min(IN_FLIGHT_SHOWN, here.position.lsn - there.position.lsn)
+        if count <= 0:
+            return []
+        commits = self._pair.primary.commits(there.position.lsn, count)
+        return [shown for commit in commits if (shown := self._crossing(commit, now)) is not None]
+
+    def _crossing(self, commit: Commit, now: float) -> CommitOnTheWay | None:
+        try:
+            committed = self._pair.primary.committed_monotonic(commit.lsn)
+        except IndexError:
+            return None  # it arrived, and the journal was cut, since it was read
+        return CommitOnTheWay(
+            timeline=commit.timeline,
+            lsn=commit.lsn,
+            state=CommitState.IN_FLIGHT,
+            summary=losses.summary(commit.ops, self._currency),
+            changes=_changes(commit),
+            committed_at=commit.at,
+            due_in_seconds=max(0.0, self._link.due(committed) - now),
+            progress=self._link.progress(committed, now),
+        )
+
+    def _arrived(self, arrival: Arrival, now: float, at: datetime) -> CommitOnTheWay:
+        commit = arrival.commit
+        return CommitOnTheWay(
+            timeline=commit.timeline,
+            lsn=commit.lsn,
+            state=CommitState.APPLIED,
+            summary=losses.summary(commit.ops, self._currency),
+            changes=_changes(commit),
+            committed_at=commit.at,
+            due_in_seconds=0.0,
+            progress=1.0,
+            applied_at=_timestamp(at - timedelta(seconds=now - arrival.applied_monotonic)),
+            lateness_seconds=arrival.lateness_seconds,
+        )
+
+    def differences(self, limit: int = 50) -> Sequence[Difference]:
+        """Those that nothing explains first (found by the last verification, and still there), then those on their way, newest first."""
+        there, here = self._pair.replica.state, self._pair.primary.state
+        on_the_way = self._keys_on_the_way(here, there)
+        keys = [(key, False) for key in self._found if key not in on_the_way]
+        keys += [(key, True) for key in reversed(on_the_way)]
+        found: list[Difference] = []
+        for key, is_explained in keys:
+            one = verify.difference(key, here, there, currency=self._currency, is_explained=is_explained)
+            if one is not None:
+                found.append(one)
+            if len(found) >= limit:
+                break
+        return found
+
+    def _keys_on_the_way(self, here: State, there: State) -> dict[verify.Key, None]:
+        """In the order in which they were touched last."""
+        first = max(there.position.lsn, here.position.lsn - DIFFERENCES_SCANNED)
+        keys: dict[verify.Key, None] = {}
+        for commit in verify.commits_between(self._pair.primary, first, here.position.lsn):
+            for op in commit.ops:
+                keys.pop((op.collection, op.id), None)
+                keys[op.collection, op.id] = None
+        return keys
+
+    # ---- what can be done
+
+    def verify(self) -> Verdict:
+        snapshots = verify.take_snapshots(self._replicator)
+        found = verify.compare(snapshots)
+        if found.outcome is not Outcome.INCONCLUSIVE:
+            self._found = tuple(found.keys[:FOUND_KEPT])
+        self._verifications += 1
+        differences = [
+            verify.difference(key, snapshots.primary, snapshots.replica, currency=self._currency, is_explained=False)
+            for key in found.keys[:FOUND_KEPT]
+        ]
+        return Verdict(
+            outcome=found.outcome,
+            sentence=found.sentence,
+            position=None if found.position is None else Position(*found.position),
+            records=found.records,
+            differences=[difference for difference in differences if difference is not None],
+        )
+
+    def set_delay(self, seconds: float) -> None:
+        self._link.set_delay(seconds)
+        self._changed()
+
+    def pause(self) -> None:
+        self._link.pause()
+        self._changed()
+
+    def resume(self) -> None:
+        self._link.resume()
+        self._replicator.retry_now()
+        self._changed()
+
+    def sync_now(self) -> int:
+        """Raises `Conflict` with the reason when not everything could be brought across."""
+        applied = self._replicator.sync_all(self._clock.monotonic())
+        trouble, failure = self._replicator.trouble, self._replicator.failure
+        self._changed()
+        if trouble:
+            raise Conflict(trouble.sentence)
+        if failure:
+            raise Conflict(f"Not everything arrived: {failure.error}")
+        return applied
+
+    def resync(self) -> None:
+        """Raises `Conflict` with the reason when the replica could not be written; it is then the old one still."""
+        try:
+            self._replicator.resync(self._clock.monotonic())
+        except (OSError, StoreError) as error:
+            raise Conflict(f"The replica could not be replaced: {error}") from error
+        with self._ledger_lock:
+            self._ledger = losses.Ledger(self._pair.replica.position.lsn)
+        self._found = ()
+        self._changed()
+
+
+def _side(role: str, store: Store, state: State) -> Side:
+    problem = store.problem
+    return Side(
+        role=role,
+        file=store.path.name,
+        position=Position(*state.position),
+        counts={name: state.count(name) for name in state.collections()},
+        file_bytes=store.file_bytes,
+        journal_bytes=store.journal_bytes,
+        is_writable=store.is_writable,
+        problem="" if problem == IS_REPLICA else problem,
+    )
+
+
+def _changes(commit: Commit) -> list[Change]:
+    return [Change(collection=op.collection, id=op.id, is_delete=op.record is None) for op in commit.ops]
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _digest(*parts: object) -> str:
+    return blake2b(repr(parts).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,295 @@
+"""The two stores as a pair: which of them is primary, and what to do when one is not there.
+
+Odd timelines belong to `db.json`, even ones to `db_async.json`, and every promotion begins a higher one: so the highest timeline that
+either file carries names the primary. Roles may swap, names do not.
+
+Once both sides have existed, each remembers the other (`peer`). A side that is missing or cannot be read then stops the start: the one
+that is left may be the shorter one, and serving it would silently drop what the other has. `resync --from` accepts that.
+
+The first start makes db.json, then db_async.json as its snapshot, then marks db.json. A crash at any point is completed by the next start.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from shop.clock import Clock
+from shop.errors import SettingError
+from shop.repository.schema import INDEXES, SCHEMA
+from shop.store import (
+    OS_FILES,
+    Files,
+    Index,
+    Schema,
+    Store,
+    StoreDamaged,
+    StoreError,
+    create_store,
+    forked,
+    is_absent,
+    journal_path,
+    open_store,
+)
+
+ODD_NAME = "db.json"
+EVEN_NAME = "db_async.json"
+IS_REPLICA = "This is the replica: it takes the commits of the primary and no others."
+
+_KEEP_ALL = 0  # before the roles are known, either journal may be the queue
+_TIMELINE = re.compile(rb'"timeline":([0-9]{1,9})\b')
+
+
+class Pair:
+    """Both stores, open. `primary` and `replica` are the roles of this moment."""
+
+    def __init__(self, primary: Store, replica: Store) -> None:
+        self.primary = primary
+        self.replica = replica
+        primary.keep_after(replica.position.lsn)
+        replica.keep_after(None)
+        replica.refuse_writes(IS_REPLICA)
+        reason = _why_primary_is_short(primary, replica)
+        if reason:
+            primary.refuse_writes(reason)
+
+    @property
+    def announcements(self) -> Sequence[str]:
+        """What recovery passed over or cut, a line each."""
+        return [*self.primary.announcements, *self.replica.announcements]
+
+    def start(self) -> None:
+        """Keep both files up to date in the background."""
+        self.primary.start()
+        self.replica.start()
+
+    def copy_primary(self) -> None:
+        """Make the replica a snapshot of the primary; a crash leaves the old replica or the new one. Raises OSError.
+
+        It brings across at once what was still on its way. A primary that was held read-only because it was the shorter one
+        takes writes again: whoever calls this has decided that it is right.
+        """
+        primary, replica = self.primary, self.replica
+        state = primary.state
+        replica.install(state, primary.store_id, primary.path.name)
+        primary.keep_after(state.position.lsn)
+        primary.allow_writes()
+
+    def close(self) -> None:
+        """The primary first, so that nothing is acknowledged any more; commits in flight stay in its journal."""
+        self.primary.close()
+        self.replica.close()
+
+
+def open_pair(
+    folder: Path,
+    clock: Clock,
+    *,
+    schema: Schema = SCHEMA,
+    indexes: Sequence[Index] = INDEXES,
+    files: Files = OS_FILES,
+) -> Pair:
+    """Both stores of *folder*, recovered; made at the first start.
+
+    Raises `SettingError`, one line with the remedy, when a side that once existed is missing or damaged. The caller holds the
+    folder's lock. A primary that is shorter than its replica comes back read-only: its `problem` says so.
+    """
+    opener = _Opener(folder, clock, schema, indexes, files)
+    odd, even = folder / ODD_NAME, folder / EVEN_NAME
+    if opener.is_missing(odd, other=even):
+        if not opener.is_missing(even, other=odd):
+            raise _missing(odd, even)
+        opener.create(odd).close()
+    first = opener.open(odd, other=even)
+    try:
+        second = opener.open_or_copy(even, first)
+        return Pair(*_by_role(first, second))
+    except BaseException:
+        first.close()
+        raise
+
+
+class _Opener:
+    """What the steps of opening have in common."""
+
+    def __init__(self, folder: Path, clock: Clock, schema: Schema, indexes: Sequence[Index], files: Files) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.schema = schema
+        self.indexes = indexes
+        self.files = files
+
+    def is_missing(self, path: Path, *, other: Path) -> bool:
+        try:
+            return is_absent(path, self.files)
+        except StoreDamaged as error:
+            raise _damaged(error, path, other) from error
+
+    def open(self, path: Path, *, other: Path) -> Store:
+        try:
+            return open_store(
+                path, self.schema, indexes=self.indexes, keep_after=_KEEP_ALL, clock=self.clock, files=self.files
+            )
+        except StoreDamaged as error:
+            raise _damaged(error, path, other) from error
+
+    def create(self, path: Path) -> Store:
+        return create_store(path, self.schema, indexes=self.indexes, clock=self.clock, files=self.files)
+
+    def copy(self, path: Path, source: Store) -> Store:
+        """A new store at *path*, a snapshot of *source*; what stood there is replaced."""
+        return create_store(
+            path,
+            self.schema,
+            indexes=self.indexes,
+            store_id=source.store_id,
+            snapshot=source.state,
+            peer=source.path.name,
+            clock=self.clock,
+            files=self.files,
+        )
+
+    def open_or_copy(self, path: Path, first: Store) -> Store:
+        """The second side; made of the first when it has never existed."""
+        if not self.is_missing(path, other=first.path):
+            second = self.open(path, other=first.path)
+        elif first.peer is not None:
+            raise _missing(path, first.path)
+        else:
+            second = self.copy(path, first)
+        try:
+            first.set_peer(path.name)
+            second.set_peer(first.path.name)
+        except BaseException:
+            second.close()
+            raise
+        return second
+
+
+def _by_role(odd: Store, even: Store) -> tuple[Store, Store]:
+    highest = max(odd.position.timeline, even.position.timeline)
+    return (odd, even) if highest % 2 else (even, odd)
+
+
+def _why_primary_is_short(primary: Store, replica: Store) -> str:
+    """The second witness: recovery alone cannot tell a damaged last commit from one that was never acknowledged."""
+    here, there = primary.position, replica.position
+    if primary.store_id != replica.store_id or there <= here:
+        return ""
+    if there.timeline == here.timeline and there.lsn == here.lsn:
+        return ""  # only the checksums differ: replication refuses, but neither side is the shorter one
+    return (
+        f"{primary.path.name} ends at commit {here.lsn}, but its replica {replica.path.name} has {there.lsn}: commits were lost here."
+        f" Nothing is written until somebody decides: stop the shop and run `{_resync_command(replica.path)}`"
+        " to go on from the replica, or press Resync on the replication page to go on without them."
+    )
+
+
+# ---- one side is lost
+
+
+def resync_from(
+    folder: Path,
+    source_name: str,
+    clock: Clock,
+    *,
+    schema: Schema = SCHEMA,
+    indexes: Sequence[Index] = INDEXES,
+    files: Files = OS_FILES,
+) -> str:
+    """Rebuild the other side from the one in *source_name* and return a sentence about it. Nothing else may have the folder open.
+
+    If the lost side was the primary, the commits that had not crossed are gone, and their order numbers must not come again: the
+    rebuilt primary begins a timeline two higher. What stood there is kept beside, named `.corrupt-<time>`. A crash in between
+    leaves a folder on which this can be run again. Raises `SettingError` when the source cannot be used.
+    """
+    opener = _Opener(folder, clock, schema, indexes, files)
+    source, lost = _source_and_lost(folder, source_name)
+    if opener.is_missing(source, other=lost):
+        raise SettingError(f"{source} does not exist; there is nothing to rebuild {lost.name} from.")
+    survivor = opener.open(source, other=lost)
+    try:
+        if _is_primary(survivor):
+            _put_aside(lost, clock, files)
+            opener.copy(lost, survivor).close()
+            survivor.set_peer(lost.name)
+            return f"{lost.name} is a fresh copy of {source.name} (commit {survivor.position.lsn})."
+        return _rebuild_primary(opener, survivor, lost)
+    finally:
+        survivor.close()
+
+
+def _rebuild_primary(opener: _Opener, survivor: Store, lost: Path) -> str:
+    timeline = _next_timeline(survivor, lost, opener.files)
+    _put_aside(lost, opener.clock, opener.files)
+    lsn = survivor.position.lsn
+    primary = create_store(
+        lost,
+        opener.schema,
+        indexes=opener.indexes,
+        store_id=survivor.store_id,
+        snapshot=forked(survivor.state, timeline=timeline, at=opener.clock.now()),
+        peer=survivor.path.name,
+        clock=opener.clock,
+        files=opener.files,
+    )
+    try:
+        survivor.install(primary.state, primary.store_id, primary.path.name)
+    finally:
+        primary.close()
+    return (
+        f"{lost.name} goes on from {survivor.path.name} (commit {lsn}) on timeline {timeline}."
+        " Commits that had not crossed to it are lost."
+    )
+
+
+def _source_and_lost(folder: Path, source_name: str) -> tuple[Path, Path]:
+    names = {ODD_NAME: EVEN_NAME, EVEN_NAME: ODD_NAME}
+    name = Path(source_name).name
+    if name not in names:
+        raise SettingError(f"--from {source_name}: give {ODD_NAME} or {EVEN_NAME}, the side to go on from.")
+    return folder / name, folder / names[name]
+
+
+def _is_primary(store: Store) -> bool:
+    """Whether the timeline belongs to this side."""
+    return (store.position.timeline % 2 == 1) == (store.path.name == ODD_NAME)
+
+
+def _next_timeline(survivor: Store, lost: Path, files: Files) -> int:
+    """The next one that belongs to the *lost* side, above any that what is left of it still shows."""
+    highest = max(survivor.position.timeline, *_timelines_shown(lost, files))
+    parity = 1 if lost.name == ODD_NAME else 0
+    return highest + 2 if highest % 2 == parity else highest + 1
+
+
+def _timelines_shown(path: Path, files: Files) -> list[int]:
+    found = [0]
+    for file in (path, journal_path(path)):
+        try:
+            found += [int(digits) for digits in _TIMELINE.findall(files.read(file))]
+        except OSError:
+            continue  # it is lost: whatever it can still tell is a gift
+    return found
+
+
+def _put_aside(path: Path, clock: Clock, files: Files) -> None:
+    suffix = f".corrupt-{clock.now():%Y%m%dT%H%M%SZ}"
+    for file in (path, journal_path(path)):
+        if files.exists(file):
+            files.replace(file, file.with_name(file.name + suffix))
+    files.sync_folder(path.parent)
+
+
+def _missing(path: Path, other: Path) -> SettingError:
+    return SettingError(
+        f"{path} is missing, but it once existed and may hold commits that {other.name} lacks. Put it back,"
+        f" or go on without it: {_resync_command(other)}"
+    )
+
+
+def _damaged(error: StoreError, path: Path, other: Path) -> SettingError:
+    return SettingError(f"{error}. To rebuild {path.name} from the other side: {_resync_command(other)}")
+
+
+def _resync_command(source: Path) -> str:
+    return f"flask --app app shop resync --from {source.name}"

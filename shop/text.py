@@ -31,7 +31,8 @@ def fold(text: str) -> str:
     """*text* without case and accents: `Éclair` and `eclair` are the same to whoever searches."""
     if text.isascii():
         return text.casefold()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Decomposed before too, because that may bring forth capitals: U+2103 becomes a degree sign and a C.
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).translate(_LETTERS)
 
 

@@ -31,6 +31,8 @@ def chromium() -> Path:
     for path in _chromium_candidates():
         if os.access(path, os.X_OK):
             return path
+    if os.environ.get("CHROMIUM"):
+        raise Missing(f"CHROMIUM names {os.environ['CHROMIUM']}, which is no program that can be run")
     raise Missing(
         "No Chromium was found: install it (Debian: apt-get install chromium), let Playwright fetch one"
         " (.venv/bin/python -m playwright install chromium), or name yours: CHROMIUM=/path/to/chromium make test"

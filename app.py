@@ -1,0 +1,181 @@
+"""Joins the parts: settings -> lock -> pair of stores -> repository -> replication -> web; and serves.
+
+`python app.py` runs the shop. `flask --app app shop …` finds the commands through `create_app`, which opens nothing.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from flask import Flask
+
+from shop import admins, logs
+from shop.clock import Clock, SystemClock
+from shop.config import Config, load, prepare_instance, secret_key
+from shop.demo.seed import seed
+from shop.errors import SettingError, WritesUnavailable
+from shop.lock import FolderLock
+from shop.replication.embedded import EmbeddedReplication
+from shop.replication.pair import Pair, open_pair
+from shop.replication.schedule import Schedule
+from shop.repository.embedded import EmbeddedRepository
+from shop.server import Server, bind, url_of
+from shop.store import StoreError
+from shop.units import Position
+from shop.web import commands, factory, runtime
+from shop.web.operations import Operations
+from shop.web.services import Services
+
+_log = structlog.get_logger("app")
+
+
+def create_app() -> Flask:
+    """For the `flask` command line: the commands and nothing else. It opens no file; `python app.py` serves the shop."""
+    app = Flask("shop")
+    app.cli.add_command(commands.group(_open_operations, SystemClock()))
+    return app
+
+
+def main() -> int:
+    """Run the shop until SIGTERM or SIGINT; returns the exit code. A known problem is one line on stderr and 2."""
+    try:
+        logs.configure()
+        config = load(os.environ)
+        with FolderLock(prepare_instance(config)) as lock:
+            _serve(config, lock)
+    except KeyboardInterrupt:
+        return 130
+    except (SettingError, StoreError) as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename or config.instance}: {error.strerror or error}.")
+    return 0
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What stands behind the pages, open."""
+
+    pair: Pair
+    replication: EmbeddedReplication
+    services: Services
+
+    def backup(self, path: Path) -> Position:
+        """Write a consistent copy of the primary's file. Raises OSError."""
+        return Position(*self.pair.primary.write_copy(path))
+
+
+@contextmanager
+def _open(config: Config, clock: Clock) -> Iterator[_Parts]:
+    """The folder's stores and what is built on them; the caller holds the folder's lock."""
+    pair = open_pair(config.instance, clock)
+    try:
+        replication = EmbeddedReplication(
+            pair, clock=clock, delay_seconds=config.replication_delay, currency=config.currency
+        )
+        repository = EmbeddedRepository(pair.primary)
+        yield _Parts(pair, replication, Services(config, clock, repository, replication))
+    finally:
+        pair.close()
+
+
+@contextmanager
+def _open_operations(config: Config) -> Iterator[Operations]:
+    try:
+        with _open(config, SystemClock()) as parts:
+            yield Operations(parts.services, parts.backup)
+    except StoreError as error:
+        raise SettingError(str(error)) from error
+
+
+def _serve(config: Config, lock: FolderLock) -> None:
+    # The address before the stores: so that the lock can tell it, and a taken port is found before anything is opened.
+    listener = bind(config.host, config.port)
+    address = url_of(listener)
+    lock.announce(address)
+    with _open(config, SystemClock()) as parts:
+        for line in parts.pair.announcements:
+            _log.warning("recovery", what=line)
+        password = _first_start(parts)
+        app = factory.create_app(parts.services, secret_key=secret_key(config))
+        server = Server(logs.log_requests(app), listener)
+        runtime.install(app, _runtime(parts, server, lock))
+        schedule = Schedule(parts.replication, parts.services.clock)
+        parts.pair.start()
+        schedule.start()
+        try:
+            _log.info("started", address=address, pid=os.getpid())
+            print(_banner(config, address, password, parts.pair), flush=True)
+            server.run()
+        finally:
+            schedule.stop()
+    _log.info("stopped")
+
+
+def _first_start(parts: _Parts) -> str:
+    """Goods on the shelves and an admin with a password, if there are none yet; returns the password if it was made up now."""
+    services = parts.services
+    if not services.repository.is_writable():
+        return ""  # the pages say why; goods and admin come when it can be written again
+    try:
+        seed(services.repository, services.clock)
+        with services.repository.update() as unit:
+            return admins.arrange(unit, services.config.admin_password, now=services.clock.now())
+    except WritesUnavailable as error:
+        raise SettingError(f"{services.config.instance}: {parts.pair.primary.problem or error.message}") from error
+
+
+def _runtime(parts: _Parts, server: Server, lock: FolderLock) -> runtime.Runtime:
+    store = parts.pair.primary
+
+    def counters() -> dict[str, float]:
+        return {
+            "store_commits": store.commits_made,
+            "store_journal_fsyncs": store.syncs,
+            "store_journal_fsync_seconds": store.sync_seconds,
+        }
+
+    return runtime.Runtime(
+        token=lock.token,
+        host=parts.services.config.host,
+        queue_depth=server.queue_depth,
+        connections=server.connections,
+        is_stopping=lambda: server.is_draining,
+        counters=counters,
+        backup=parts.backup,
+    )
+
+
+def _banner(config: Config, address: str, password: str, pair: Pair) -> str:
+    if password:
+        access = f"user admin, password {password}   (shown only now)"
+    elif config.admin_password:
+        access = "user admin, password as in SHOP_ADMIN_PASSWORD"
+    else:
+        access = "user admin, password set at an earlier start; a new one: flask --app app shop reset-admin-password"
+    lines = [
+        "Antipode is open. Stop it with Ctrl-C.",
+        "",
+        f"  Shop          {address}/",
+        f"  Admin         {address}/admin/",
+        f"                {access}",
+        f"  Replication   {address}/admin/replication",
+        f"                the replica follows {config.replication_delay:g} s behind",
+        f"  Data          {config.instance}",
+    ]
+    if pair.primary.problem:
+        lines.append(f"  READ-ONLY     {pair.primary.problem}")
+    return "\n".join(["", *lines, ""])
+
+
+def _refuse(message: str) -> int:
+    print(f"antipode: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

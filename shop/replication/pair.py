@@ -45,6 +45,7 @@ class Pair:
     def __init__(self, primary: Store, replica: Store) -> None:
         self.primary = primary
         self.replica = replica
+        self._is_closed = False
         primary.keep_after(replica.position.lsn)
         replica.keep_after(None)
         replica.refuse_writes(IS_REPLICA)
@@ -75,7 +76,10 @@ class Pair:
         primary.allow_writes()
 
     def close(self) -> None:
-        """The primary first, so that nothing is acknowledged any more; commits in flight stay in its journal."""
+        """The primary first, so that nothing is acknowledged any more; commits in flight stay in its journal. Closing twice is harmless."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.primary.close()
         self.replica.close()
 

@@ -9,7 +9,7 @@ YEAR_SECONDS = 365 * 24 * 3600
 
 
 class Assets:
-    """The addresses of the files below one folder. Each file is read once; a restart reads it again."""
+    """The addresses of the files below one folder. Each is read once, when a page first names it."""
 
     def __init__(self, folder: Path, url_path: str) -> None:
         self._folder = folder
@@ -19,20 +19,19 @@ class Assets:
     def __call__(self, name: str) -> str:
         """The address of *name*, like `css/base.css`; of a file that is not there, a plain one."""
         known = self._addresses.get(name)
-        if known is None:
-            known = self._addresses[name] = self._address_of(name)
+        if known:
+            return known
+        path = f"{self._url_path}/{name}"
+        try:
+            version = sha256((self._folder / name).read_bytes()).hexdigest()[:12]
+        except OSError:
+            return path
+        known = self._addresses[name] = f"{path}?v={version}"
         return known
 
     def is_current(self, name: str, version: str) -> bool:
-        """Whether *version* is what the file's address carries now."""
-        return bool(version) and self(name).endswith(f"?v={version}")
-
-    def _address_of(self, name: str) -> str:
-        path = f"{self._url_path}/{name}"
-        try:
-            return f"{path}?v={sha256((self._folder / name).read_bytes()).hexdigest()[:12]}"
-        except OSError:
-            return path
+        """Whether a page names the file with this *version*. Reads nothing: *name* comes from whoever asks."""
+        return bool(version) and self._addresses.get(name, "").endswith(f"?v={version}")
 
 
 def register(app: Flask) -> None:

@@ -1,5 +1,125 @@
-"""Not written yet."""
+"""The cart: shown, filled, changed. Looking at it changes nothing; every change is a POST answered by a redirect."""
 
-from flask import Blueprint
+from flask import Blueprint, flash, redirect, render_template, request, session
+from flask.typing import ResponseReturnValue
+from msgspec import ValidationError, convert, to_builtins
+
+from shop import cart as carts
+from shop.errors import Conflict, Invalid, NotFound
+from shop.models import Product
+from shop.web.catalog import product_page
+from shop.web.extensions import is_from_this_machine, limiter
+from shop.web.forms import LineForm
+from shop.web.services import services
+from shop.web.visitor import cart_id, remember_cart
 
 bp = Blueprint("cart", __name__)
+
+ADDS_PER_ADDRESS = "120 per minute"  # a visitor's first one makes a record
+REMOVED_KEY = "removed"  # the line that "Undo" puts back, in the visitor's session
+
+
+@bp.get("/cart")
+def show() -> ResponseReturnValue:
+    return cart_page()
+
+
+@bp.post("/cart/lines")
+@limiter.limit(ADDS_PER_ADDRESS, exempt_when=is_from_this_machine)
+def add() -> ResponseReturnValue:
+    """Put a product in the cart; a refusal is shown on the product's page, beside what was typed."""
+    form = LineForm(request.form)
+    product = _product(form.typed("product_id"))
+    if not form.validate():
+        return product_page(product, form, status=400)
+    try:
+        with services().repository.update() as unit:
+            cart = carts.add(unit, cart_id(), product.id, form.wanted(), services().clock.now())
+    except Invalid as refusal:
+        form.refuse(refusal.fields)
+        return product_page(product, form, status=refusal.status)
+    except Conflict as refusal:
+        return product_page(product, form, problem=refusal.message, status=refusal.status)
+    remember_cart(cart.id)
+    flash(f"{product.name} is in your cart.")
+    return redirect("/cart", 303)
+
+
+@bp.post("/cart/lines/<product_id>")
+def change(product_id: str) -> ResponseReturnValue:
+    """Have another quantity of what is in the cart; a refusal is shown beside its field."""
+    form = LineForm(request.form)
+    if not form.validate():
+        return cart_page(product_id, form, status=400)
+    try:
+        with services().repository.update() as unit:
+            carts.change(unit, cart_id(), product_id, form.wanted(), services().clock.now())
+    except Invalid as refusal:
+        form.refuse(refusal.fields)
+        return cart_page(product_id, form, status=refusal.status)
+    except NotFound as refusal:
+        return _back_to_cart(refusal.message)
+    return redirect("/cart", 303)
+
+
+@bp.post("/cart/lines/<product_id>/removal")
+def remove(product_id: str) -> ResponseReturnValue:
+    """Take a line out; the next page offers to put it back."""
+    try:
+        with services().repository.update() as unit:
+            removed = carts.remove(unit, cart_id(), product_id, services().clock.now())
+    except NotFound as refusal:
+        return _back_to_cart(refusal.message)
+    session[REMOVED_KEY] = to_builtins(removed)
+    flash(f"{removed.product_name or 'One product'} was removed from your cart.", "undo")
+    return redirect("/cart", 303)
+
+
+@bp.post("/cart/restore")
+def restore() -> ResponseReturnValue:
+    """Put back the line that was removed last; a second time there is nothing to put back."""
+    try:
+        removed = convert(session.pop(REMOVED_KEY, None), carts.Removed)
+    except ValidationError:
+        return _back_to_cart("There is nothing to put back.")
+    try:
+        with services().repository.update() as unit:
+            cart = carts.restore(unit, cart_id(), removed, services().clock.now())
+    except (NotFound, Conflict) as refusal:
+        return _back_to_cart(refusal.message)
+    remember_cart(cart.id)
+    flash(f"{removed.product_name or 'The product'} is back in your cart.")
+    return redirect("/cart", 303)
+
+
+@bp.post("/cart/prices")
+def accept_prices() -> ResponseReturnValue:
+    """Go on at the prices of now."""
+    try:
+        with services().repository.update() as unit:
+            carts.accept_prices(unit, cart_id(), services().clock.now())
+    except NotFound as refusal:
+        return _back_to_cart(refusal.message)
+    flash("The new prices are in your cart.")
+    return redirect("/cart", 303)
+
+
+def cart_page(product_id: str = "", form: LineForm | None = None, *, status: int = 200) -> ResponseReturnValue:
+    """The cart at the prices of now; *form* is what was typed for the line of *product_id* and refused."""
+    mine = cart_id()
+    with services().repository.view() as unit:
+        cart = carts.priced(unit, unit.cart(mine) if mine else None)
+    return render_template("cart/show.html", cart=cart, refused_id=product_id, form=form), status
+
+
+def _product(product_id: str) -> Product:
+    with services().repository.view() as unit:
+        product = unit.product(product_id)
+    if product is None:
+        raise NotFound("There is no such product.")
+    return product
+
+
+def _back_to_cart(sentence: str) -> ResponseReturnValue:
+    flash(sentence, "warning")
+    return redirect("/cart", 303)

@@ -1,5 +1,102 @@
-"""Not written yet."""
+"""The checkout: one page, no account. It is asked as often as the customer likes and makes one order at most."""
 
-from flask import Blueprint
+from collections.abc import Mapping
+from datetime import datetime
+
+from flask import Blueprint, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+
+from shop import cart as carts
+from shop import orders
+from shop.errors import CartChanged, Conflict
+from shop.models import Customer, Order
+from shop.units import WriteUnit
+from shop.web.extensions import is_from_this_machine, limiter
+from shop.web.forms import CheckoutForm
+from shop.web.links import order_address
+from shop.web.services import services
+from shop.web.visitor import cart_id
 
 bp = Blueprint("checkout", __name__)
+
+ORDERS_PER_ADDRESS = "30 per minute"
+
+
+@bp.get("/checkout")
+def show() -> ResponseReturnValue:
+    return _checkout_page(CheckoutForm())
+
+
+@bp.post("/checkout")
+@limiter.limit(ORDERS_PER_ADDRESS, exempt_when=is_from_this_machine)
+def place() -> ResponseReturnValue:
+    """Order, or put one line right, or say what stands in the way; what was typed is kept until there is an order."""
+    form = CheckoutForm(request.form)
+    if form.typed("settle"):
+        return _settle(form)
+    customer = form.customer()
+    if customer is None:
+        return _checkout_page(form, status=400)
+    try:
+        order = _order(form, customer)
+    except CartChanged as refusal:
+        return _checkout_page(form, sentence=refusal.message, problems=refusal.problems, status=refusal.status)
+    except Conflict as refusal:
+        return _checkout_page(form, sentence=refusal.message, status=refusal.status)
+    return redirect(order_address(order.number), 303)
+
+
+def _order(form: CheckoutForm, customer: Customer) -> Order:
+    parts = services()
+    with parts.repository.update() as unit:
+        return orders.place(
+            unit,
+            cart_id=cart_id(),
+            customer=customer,
+            checkout_key=form.typed("checkout_key"),
+            expected_total_cents=form.expected_total(),
+            now=parts.clock.now(),
+            currency=parts.config.currency,
+        )
+
+
+def _settle(form: CheckoutForm) -> ResponseReturnValue:
+    """Put one line right and show the checkout again, with the sums of now; nothing is ordered."""
+    with services().repository.update() as unit:
+        _put_right(unit, form.typed("settle"), services().clock.now())
+    return _checkout_page(form)
+
+
+def _put_right(unit: WriteUnit, product_id: str, now: datetime) -> None:
+    """Make a line what can be ordered now: at its new price, the pieces that are left, or out of the cart."""
+    mine = cart_id()
+    lines = carts.priced(unit, unit.cart(mine) if mine else None).lines
+    line = next((line for line in lines if line.product.id == product_id), None)
+    if line is None:
+        return
+    if not line.available:
+        carts.remove(unit, mine, product_id, now)
+        return
+    if line.exceeds_stock:
+        carts.change(unit, mine, product_id, line.available, now)
+    if line.is_price_changed:
+        carts.accept_prices(unit, mine, now)
+
+
+def _checkout_page(
+    form: CheckoutForm, *, sentence: str = "", problems: Mapping[str, str] | None = None, status: int = 200
+) -> ResponseReturnValue:
+    mine = cart_id()
+    with services().repository.view() as unit:
+        cart = carts.priced(unit, unit.cart(mine) if mine else None)
+    if cart.is_empty:
+        return redirect("/cart", 303)
+    page = render_template(
+        "checkout/show.html",
+        cart=cart,
+        form=form,
+        sentence=sentence,
+        problems=problems or {},
+        countries=[("", "Choose a country"), *orders.COUNTRIES.items()],
+    )
+    return page, status

@@ -8,6 +8,9 @@ from markupsafe import Markup
 from shop.money import format_money, plain_amount
 from shop.web.services import services
 
+FEW_LEFT = 5  # this many and fewer are counted out to the customer
+PLACEHOLDER = "placeholder.svg"  # below /static, for a product without a picture
+
 
 def money(cents: int, currency: str = "") -> str:
     """*cents* as `€12.50`, in the shop's currency or the one given."""
@@ -27,3 +30,5 @@ def register(app: Flask) -> None:
     app.add_template_filter(money)
     app.add_template_filter(when)
     app.add_template_filter(plain_amount)
+    app.jinja_env.globals["FEW_LEFT"] = FEW_LEFT
+    app.jinja_env.globals["PLACEHOLDER"] = PLACEHOLDER

@@ -1,5 +1,50 @@
-"""Not written yet."""
+"""An order for its customer: reached by a signed link, from the checkout on."""
 
-from flask import Blueprint
+from datetime import datetime
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+
+from shop.errors import NotFound
+from shop.models import Order
+from shop.orders import COUNTRIES
+from shop.replication.contract import State
+from shop.web.links import is_order_token, order_address
+from shop.web.services import services
 
 bp = Blueprint("orders", __name__)
+
+
+@bp.get("/orders/<number>")
+def show(number: str) -> ResponseReturnValue:
+    """One order. A wrong token and an order that never was are told apart by nobody.
+
+    A good token whose order is not here is another matter: the shop made that link, so it owes an explanation.
+    """
+    if not is_order_token(number, request.args.get("token", "")):
+        raise NotFound("There is no such page. If you followed the link to an order, check that all of it was copied.")
+    with services().repository.view() as unit:
+        order = unit.order(number)
+    if order is None:
+        return render_template("orders/missing.html", number=number), 404
+    return render_template(
+        "orders/show.html",
+        order=order,
+        address=order_address(number),
+        crossing=_crossing_sentence(order),
+        country_names=COUNTRIES,
+    )
+
+
+def _crossing_sentence(order: Order) -> str:
+    """Where the order is between the two sides of the Earth, in plain words."""
+    parts = services()
+    status = parts.replication.status()
+    if status.state is State.IN_SYNC:
+        return "Your order is safe on both sides of the Earth."
+    age_seconds = (parts.clock.now() - datetime.fromisoformat(order.placed_at)).total_seconds()
+    left_seconds = round(status.link.delay_seconds - age_seconds)
+    if status.state is State.BEHIND and left_seconds >= 1:
+        seconds = "a second" if left_seconds == 1 else f"{left_seconds} seconds"
+        return f"Your order is safe on this side; in about {seconds} it will be on the far side."
+    return "Your order is safe on this side; it reaches the far side as soon as the link lets it."

@@ -1,5 +1,202 @@
-"""Not written yet."""
+"""The replication page: both sides, what is between them, and the knobs. Complete without JavaScript."""
 
-from flask import Blueprint
+import hashlib
+import re
+import secrets
+from collections.abc import Callable
+from functools import wraps
+from typing import cast
 
-bp = Blueprint("replication", __name__)
+from flask import Blueprint, Response, current_app, flash, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from shop import money
+from shop.errors import Invalid, ShopError
+from shop.models import Cart, timestamp
+from shop.replication.contract import Status
+from shop.web import admin_auth, replication_view
+from shop.web.replication_view import ReplicationView, VerdictView
+from shop.web.services import services
+
+# Until the login is there, the page is closed to everybody rather than open.
+login_required = getattr(admin_auth, "login_required", lambda view: wraps(view)(lambda: ("", 403)))
+bp = Blueprint("replication", __name__, url_prefix="/admin/replication")
+
+DIFFERENCES_LIMIT = 20
+QUICK_DELAYS = (0, 1, 5, 10, 30)  # seconds
+DELAY_MAX_SECONDS = 3600
+SECONDS_TYPED = re.compile(r"[0-9]{1,6}(?:[.,][0-9]{1,3})?")
+DELAY_PROBLEM = f"Type a number of seconds from 0 to {DELAY_MAX_SECONDS}, such as 5 or 0.5."
+TEST_CART_ID = "replication-test"
+
+# A process that was replaced may render other markup for the same data: its tags must not match the old ones.
+PROCESS_TAG = secrets.token_hex(4)
+
+
+@bp.get("")
+@login_required
+def show() -> AnyResponse:
+    return _page("replication/show.html")
+
+
+@bp.get("/watch")
+@login_required
+def watch() -> AnyResponse:
+    """The same picture without a form on it, so that it may reload itself where there is no JavaScript."""
+    return _page("replication/watch.html")
+
+
+@bp.get("/live")
+@login_required
+def live() -> AnyResponse:
+    """The moving part of the page, for the script; 304 while the one it holds still stands."""
+    status = services().replication.status()
+    etag = _etag(status)
+    if request.if_none_match.contains_weak(etag):
+        response = Response(status=304)
+    else:
+        response = make_response(render_template("replication/_live.html", view=_view(status), verdict=_last_verdict()))
+    response.set_etag(etag, weak=True)
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@bp.post("/delay")
+@login_required
+def set_delay() -> AnyResponse:
+    typed = request.form.get("delay", "").strip()
+    try:
+        services().replication.set_delay(_seconds(typed))
+    except Invalid as problem:
+        return _page("replication/show.html", status=400, delay_typed=typed[:40], delay_problem=problem.fields["delay"])
+    flash(f"The delay is {_delay_words(_seconds(typed))} now, also for writes that are already crossing.", "success")
+    return _back()
+
+
+@bp.post("/pause")
+@login_required
+def pause() -> AnyResponse:
+    return _do(services().replication.pause, "The link is paused. New writes stay on the primary until you resume.")
+
+
+@bp.post("/resume")
+@login_required
+def resume() -> AnyResponse:
+    return _do(services().replication.resume, "The link is open again.")
+
+
+@bp.post("/sync")
+@login_required
+def sync_now() -> AnyResponse:
+    def bring_across() -> str:
+        applied = services().replication.sync_now()
+        if not applied:
+            return "Nothing was waiting: the replica has everything already."
+        return f"{replication_view.plural(applied, 'write')} brought to the replica at once, without the delay."
+
+    return _do(bring_across)
+
+
+@bp.post("/verify")
+@login_required
+def verify() -> AnyResponse:
+    def compare() -> str:
+        verdict = services().replication.verify()
+        at = services().clock.now().isoformat()
+        current_app.extensions["replication_verdict"] = replication_view.verdict_of(verdict, at)
+        return verdict.sentence
+
+    return _do(compare, anchor="verdict")
+
+
+@bp.post("/resync")
+@login_required
+def resync() -> AnyResponse:
+    if request.form.get("confirmed") != "yes":
+        flash("Nothing was replaced: tick the box first to say that you mean it.", "danger")
+        return _back()
+    return _do(services().replication.resync, "The replica was rebuilt from a fresh copy of the primary.")
+
+
+@bp.post("/test-write")
+@login_required
+def test_write() -> AnyResponse:
+    """Commit one small change, for whoever wants to see something travel without buying."""
+
+    def write() -> None:
+        with services().repository.update() as unit:
+            now = timestamp(services().clock.now())
+            # Always the same record: a hundred presses leave one empty cart behind, not a hundred.
+            unit.put_cart(Cart(id=TEST_CART_ID, checkout_key=secrets.token_urlsafe(16), updated_at=now))
+
+    return _do(write, "A test write was saved on the primary: a small cart that belongs to nobody. Watch it cross.")
+
+
+def _page(template: str, *, status: int = 200, delay_typed: str | None = None, delay_problem: str = "") -> AnyResponse:
+    now = services().replication.status()
+    view = _view(now)
+    response = make_response(
+        render_template(
+            template,
+            view=view,
+            verdict=_last_verdict(),
+            etag=f'W/"{_etag(now)}"',
+            quick_delays=QUICK_DELAYS,
+            delay_typed=view.delay if delay_typed is None else delay_typed,
+            delay_problem=delay_problem,
+            delay_max=DELAY_MAX_SECONDS,
+        ),
+        status,
+    )
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _view(status: Status) -> ReplicationView:
+    return replication_view.view_of(
+        status,
+        services().replication.differences(DIFFERENCES_LIMIT),
+        money=_money,
+        differences_limit=DIFFERENCES_LIMIT,
+    )
+
+
+def _money(cents: int) -> str:
+    return money.format_money(cents, services().config.currency)
+
+
+def _etag(status: Status) -> str:
+    """Stands for what the moving part shows: the version, the last verdict, and the moment while anything counts down."""
+    verdict = _last_verdict()
+    moment = status.at if replication_view.is_moving(status) else ""
+    parts = (PROCESS_TAG, status.version, verdict.at if verdict else "", moment)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _last_verdict() -> VerdictView | None:
+    return cast("VerdictView | None", current_app.extensions.get("replication_verdict"))
+
+
+def _seconds(typed: str) -> float:
+    if not SECONDS_TYPED.fullmatch(typed):
+        raise Invalid({"delay": DELAY_PROBLEM})
+    return float(typed.replace(",", "."))
+
+
+def _delay_words(seconds: float) -> str:
+    return f"{replication_view.number_text(seconds)} s" if seconds else "off"
+
+
+def _do(action: Callable[[], object], done: str = "", *, anchor: str | None = None) -> AnyResponse:
+    """Carry out *action* and go back to the page, telling what was done (or what the action itself says) or refused."""
+    try:
+        said = action()
+    except ShopError as refusal:
+        flash(refusal.message, "danger")
+    else:
+        flash(done or str(said), "success")
+    return _back(anchor)
+
+
+def _back(anchor: str | None = None) -> AnyResponse:
+    return redirect(url_for("replication.show", _anchor=anchor), code=303)

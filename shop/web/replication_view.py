@@ -174,7 +174,9 @@ class ReplicationView(Struct, frozen=True, kw_only=True):
     link_note: str
     delay: str
     is_paused: bool
+    can_toggle: bool  # pausing means nothing while nothing is carried anyway
     travellers: Sequence[Traveller]
+    quiet: str  # what stands on the link when nobody travels
     more_travellers: str
     bundle: Sequence[int]  # where every commit in flight stands, for the strip that shows them all
     figures: Sequence[Figure]
@@ -221,7 +223,9 @@ def view_of(
         link_note=_link_note(status),
         delay=number_text(status.link.delay_seconds),
         is_paused=status.link.is_paused,
+        can_toggle=status.link.is_paused or status.state not in (State.REFUSED, State.SNAPSHOT_NEEDED),
         travellers=shown,
+        quiet=_quiet(status),
         more_travellers=_more_travellers(status, len(shown) - len(landed)),
         bundle=sorted({traveller.step for traveller in travellers}) if len(travellers) > TRAVELLERS_SHOWN else (),
         figures=_figures(status),
@@ -502,7 +506,15 @@ def _has_just_landed(commit: CommitOnTheWay, at: str) -> bool:
     return 0 <= (_moment(at) - _moment(commit.applied_at)).total_seconds() < LANDED_SECONDS
 
 
+def _quiet(status: Status) -> str:
+    if not status.lag.commits:
+        return "Nothing is on the way"
+    return f"{plural(status.lag.commits, 'write')} {_verb(status.lag.commits, 'waits', 'wait')} on the primary"
+
+
 def _more_travellers(status: Status, shown: int) -> str:
+    if not shown:
+        return ""
     hidden = max(status.lag.commits, len(status.in_flight)) - shown
     return f"and {plural(hidden, 'more write')} behind {_verb(shown, 'it', 'them')}" if hidden > 0 else ""
 

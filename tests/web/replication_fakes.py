@@ -53,7 +53,9 @@ def a_commit(
     )
 
 
-def an_applied_commit(lsn: int = 1042, *, summary: str = "cart", ago: float = 20.0, late: float = 0.012) -> CommitOnTheWay:
+def an_applied_commit(
+    lsn: int = 1042, *, summary: str = "cart", ago: float = 20.0, late: float = 0.012
+) -> CommitOnTheWay:
     """A commit the replica has had for *ago* seconds."""
     commit = a_commit(lsn, summary=summary, changes=(Change("carts", f"c{lsn}"),), progress=1, due=0)
     return msgspec.structs.replace(
@@ -102,12 +104,16 @@ def a_status_behind(state: State = State.BEHIND, **fields: object) -> Status:
     in_flight = (
         a_commit(1043, progress=0.86, due=0.7),
         a_commit(1044, summary="product Enamel Teapot", changes=(Change("products", "p2"),), progress=0.54, due=2.3),
-        a_commit(1045, summary="order A1-10008, €77.50", changes=(Change("orders", "A1-10008"),), progress=0.12, due=4.4),
+        a_commit(
+            1045, summary="order A1-10008, €77.50", changes=(Change("orders", "A1-10008"),), progress=0.12, due=4.4
+        ),
     )
     behind: dict[str, object] = {
         "primary": a_side("primary", 1045, counts={**COUNTS, "orders": 9}),
         "lag": Lag(commits=3, oldest_seconds=4.3, stalled_seconds=0),
-        "at_risk": AtRisk(commits=3, orders=2, order_cents=12340, carts=0, edits=1, sentence="3 writes, 2 orders, €123.40"),
+        "at_risk": AtRisk(
+            commits=3, orders=2, order_cents=12340, carts=0, edits=1, sentence="3 writes, 2 orders, €123.40"
+        ),
         "in_flight": in_flight,
         "version": "version-behind",
     }
@@ -133,7 +139,9 @@ class FakeReplication:
     def __init__(self, status: Status | None = None, differences: Sequence[Difference] = ()) -> None:
         self.now = status or a_status()
         self.differing = tuple(differences)
-        self.verdict = Verdict(Outcome.IN_SYNC, "Both sides are equal: 63 records compared.", self.now.primary.position, 63, ())
+        self.verdict = Verdict(
+            Outcome.IN_SYNC, "Both sides are equal: 63 records compared.", self.now.primary.position, 63, ()
+        )
         self.done: list[str] = []
         self.refusal: Exception | None = None
 

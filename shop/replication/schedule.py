@@ -30,8 +30,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 from shop.clock import Clock
 from shop.replication.replicator import Outcome
 
-TICK_SECONDS = 1
+TICK_SECONDS = 1.0
 BATCH_SECONDS = 0.01  # commits that become due within this time cross together
+WATCH_SECONDS = 1.0  # between two looks of the watchdog
 STALL_SECONDS = 3.0  # no run for so long: the job is planned anew; for twice as long: the scheduler is replaced
 WAIT_SECONDS_MAX = 60.0
 JOB_ID = "replicate"
@@ -184,7 +185,7 @@ class Schedule:
         scheduler.add_listener(self._planned, EVENT_JOB_SUBMITTED)
         scheduler.add_job(
             self._run,
-            _every_second(),
+            _each_tick(),
             id=JOB_ID,
             coalesce=True,
             max_instances=1,
@@ -194,7 +195,7 @@ class Schedule:
         return scheduler
 
     def _watch(self) -> None:
-        while not self._stopped.wait(TICK_SECONDS):
+        while not self._stopped.wait(WATCH_SECONDS):
             with self._condition:
                 is_stalled = not self._is_running and self._clock.monotonic() - self._beat > STALL_SECONDS
                 if is_stalled:
@@ -210,7 +211,7 @@ class Schedule:
         scheduler = self._scheduler
         if attempt == 1 and scheduler is not None:
             with suppress(JobLookupError):
-                scheduler.reschedule_job(JOB_ID, trigger=_every_second())
+                scheduler.reschedule_job(JOB_ID, trigger=_each_tick())
                 self._arm()
             return
         if scheduler is not None:
@@ -222,7 +223,7 @@ class Schedule:
         self.nudge()
 
 
-def _every_second() -> IntervalTrigger:
+def _each_tick() -> IntervalTrigger:
     return IntervalTrigger(seconds=TICK_SECONDS, timezone="UTC")
 
 

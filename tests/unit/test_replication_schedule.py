@@ -1,0 +1,363 @@
+"""The background job with the real APScheduler, in real time: no wake is lost, nothing is polled, and no clock can stop it."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apscheduler.schedulers import base as scheduler_module
+from apscheduler.triggers import interval as interval_module
+
+from shop.clock import SystemClock
+from shop.replication import schedule as schedule_module
+from shop.replication.embedded import EmbeddedReplication
+from shop.replication.pair import open_pair
+from shop.replication.replicator import NEVER, Outcome
+from shop.replication.schedule import JOB_ID, Schedule
+from tests.replicationkit import put_next, sold
+
+SOON = 0.5  # well below the second after which the safety net would come to the rescue
+PATIENCE = 15.0
+
+
+class Queue:
+    """Work that is due at once: what was put and what was taken."""
+
+    def __init__(self) -> None:
+        self.put_count = 0
+        self.taken = 0
+        self.steps = 0
+        self.outcome: Callable[[float, int], Outcome] = lambda now, applied: Outcome(applied, None)
+        self.wake: Callable[[int], None] = lambda lsn: None
+        self.nudge: Callable[[], None] = lambda: None
+        self._changed = threading.Condition()
+
+    def on_commit(self, listener: Callable[[int], None]) -> None:
+        self.wake = listener
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        self.nudge = listener
+
+    def sync_once(self, now: float) -> Outcome:
+        with self._changed:
+            self.steps += 1
+            applied, self.taken = self.put_count - self.taken, self.put_count
+            self._changed.notify_all()
+        return self.outcome(now, applied)
+
+    def put(self) -> None:
+        self.put_count += 1
+        self.wake(self.put_count)
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> bool:
+        with self._changed:
+            return self._changed.wait_for(condition, timeout)
+
+    def wait_for_step(self, timeout: float = PATIENCE) -> bool:
+        before = self.steps
+        return self.wait_for(lambda: self.steps > before, timeout)
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+@pytest.fixture
+def schedule(queue: Queue) -> Iterator[Schedule]:
+    schedule = Schedule(queue, SystemClock())
+    schedule.start()
+    assert queue.wait_for(lambda: queue.steps >= 1)
+    yield schedule
+    schedule.stop()
+
+
+def test_a_commit_into_an_empty_queue_is_looked_at_at_once(queue: Queue, schedule: Schedule) -> None:
+    for _ in range(5):
+        wait_until_idle(schedule)
+        started = time.monotonic()
+        queue.put()
+
+        assert queue.wait_for(lambda: queue.taken == queue.put_count)
+        assert time.monotonic() - started < SOON
+
+
+def wait_until_idle(schedule: Schedule) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while schedule._is_running and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def test_without_commits_the_job_runs_once_a_second(queue: Queue, schedule: Schedule) -> None:
+    before, started = queue.steps, time.monotonic()
+
+    assert queue.wait_for(lambda: queue.steps >= before + 2)
+
+    assert queue.steps <= before + 3
+    assert time.monotonic() - started > 0.9
+
+
+def test_no_wake_is_lost_however_it_falls_between_two_runs(queue: Queue, schedule: Schedule) -> None:
+    """Each commit comes as the run before it is about to end, ends, or has just ended. A lost wake waits for the next second."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for number in range(1500):
+            spin(number % 40 * 2e-5)
+            queue.put()
+            assert queue.wait_for(lambda: queue.taken == queue.put_count, SOON), f"wake {number} was lost"
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def spin(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def test_many_threads_wake_at_once_and_none_is_forgotten(queue: Queue, schedule: Schedule) -> None:
+    lock = threading.Lock()
+
+    def commit() -> None:
+        for _ in range(200):
+            with lock:
+                queue.put_count += 1
+            queue.wake(queue.put_count)
+
+    threads = [threading.Thread(target=commit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert queue.wait_for(lambda: queue.taken == 1600, SOON)
+
+
+def test_while_something_is_on_its_way_the_loop_waits_for_it_and_a_commit_does_not_disturb_it(queue: Queue) -> None:
+    clock = SystemClock()
+    due = clock.monotonic() + 0.4
+    times: list[float] = []
+
+    def outcome(now: float, applied: int) -> Outcome:
+        times.append(now)
+        return Outcome(0, due) if now < due else Outcome(applied, None)
+
+    queue.outcome = outcome
+    schedule = Schedule(queue, clock)
+    schedule.start()
+    assert queue.wait_for(lambda: queue.steps >= 1)
+    steps = queue.steps
+    for _ in range(100):
+        queue.put()
+
+    assert queue.wait_for(lambda: bool(times) and times[-1] >= due, SOON)
+
+    assert queue.steps <= steps + 2, "a look for the nudge of the start, one for what was due"
+    assert times[-1] - due < 0.1
+    schedule.stop()
+
+
+def test_a_knob_that_is_turned_is_looked_at_at_once_and_commits_before_it_cost_no_run(queue: Queue) -> None:
+    queue.outcome = lambda now, applied: Outcome(0, NEVER)
+    schedule = Schedule(queue, SystemClock())
+    schedule.start()
+    assert queue.wait_for(lambda: queue.steps >= 1)
+    deadline = time.monotonic() + PATIENCE
+    while not schedule._is_running and time.monotonic() < deadline:
+        time.sleep(0.001)
+    queue.wait_for(lambda: queue.steps >= 2, 0.1)  # the nudge of the start may bring a second look
+    steps = queue.steps
+    for _ in range(100):
+        queue.put()
+    assert queue.steps == steps
+
+    queue.nudge()
+
+    assert queue.wait_for(lambda: queue.steps == steps + 1, SOON)
+    schedule.stop()
+
+
+def test_stopping_interrupts_a_wait_and_no_step_follows(queue: Queue) -> None:
+    queue.outcome = lambda now, applied: Outcome(0, NEVER)
+    schedule = Schedule(queue, SystemClock())
+    schedule.start()
+    assert queue.wait_for(lambda: queue.steps >= 1)
+    started = time.monotonic()
+
+    schedule.stop()
+
+    steps = queue.steps
+    assert time.monotonic() - started < 5
+    queue.put()
+    queue.nudge()
+    assert not queue.wait_for_step(1.2)
+    assert queue.steps == steps
+
+
+def test_stopping_one_that_was_never_started_is_harmless(queue: Queue) -> None:
+    Schedule(queue, SystemClock()).stop()
+
+
+def test_a_step_that_raises_is_followed_by_the_next(queue: Queue, schedule: Schedule) -> None:
+    def outcome(now: float, applied: int) -> Outcome:
+        queue.outcome = lambda now, applied: Outcome(applied, None)
+        raise ZeroDivisionError("a bug")
+
+    queue.outcome = outcome
+    wait_until_idle(schedule)
+    queue.put()
+
+    before = queue.steps
+    assert queue.wait_for(lambda: queue.steps > before + 1, 5)
+
+
+# ---- a wall clock that is set
+
+
+class WallClock:
+    """The wall clock that APScheduler and the schedule see, set wrong by `shift`."""
+
+    def __init__(self) -> None:
+        self.shift = timedelta(0)
+
+    def now(self) -> datetime:
+        return SystemClock().now() + self.shift
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def datetime(self) -> type[datetime]:
+        wall = self
+
+        class ShiftedDatetime(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Any:
+                return datetime.now(tz) + wall.shift
+
+        return ShiftedDatetime
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    wall = WallClock()
+    monkeypatch.setattr(scheduler_module, "datetime", wall.datetime())
+    monkeypatch.setattr(interval_module, "datetime", wall.datetime())
+    return wall
+
+
+@pytest.fixture
+def quick_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule_module, "TICK_SECONDS", 0.2)
+    monkeypatch.setattr(schedule_module, "STALL_SECONDS", 0.6)
+    monkeypatch.setattr(schedule_module, "WATCH_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize("hours", [-1, 1, -24 * 365])
+@pytest.mark.usefixtures("quick_watchdog")
+def test_a_wall_clock_that_is_set_does_not_stall_the_job(queue: Queue, wall: WallClock, hours: int) -> None:
+    schedule = Schedule(queue, wall)
+    schedule.start()
+    assert queue.wait_for(lambda: queue.steps >= 1)
+    wait_until_idle(schedule)
+
+    wall.shift = timedelta(hours=hours)
+
+    before = queue.steps
+    assert queue.wait_for(lambda: queue.steps >= before + 3, 10)
+    queue.put()
+    assert queue.wait_for(lambda: queue.taken == queue.put_count, SOON)
+    assert bool(schedule.stalls) == (hours < 0)
+    schedule.stop()
+
+
+@pytest.mark.usefixtures("quick_watchdog")
+def test_a_job_that_vanished_is_brought_back(queue: Queue) -> None:
+    schedule = Schedule(queue, SystemClock())
+    schedule.start()
+    assert queue.wait_for(lambda: queue.steps >= 1)
+    wait_until_idle(schedule)
+    scheduler = schedule._scheduler
+    assert scheduler is not None
+
+    scheduler.remove_job(JOB_ID)
+
+    before = queue.steps
+    assert queue.wait_for(lambda: queue.steps >= before + 2, 10)
+    assert schedule.stalls
+    schedule.stop()
+
+
+@pytest.mark.usefixtures("quick_watchdog")
+def test_a_dead_scheduler_is_replaced(queue: Queue) -> None:
+    schedule = Schedule(queue, SystemClock())
+    schedule.start()
+    assert queue.wait_for(lambda: queue.steps >= 1)
+    wait_until_idle(schedule)
+    scheduler = schedule._scheduler
+    assert scheduler is not None
+
+    scheduler.shutdown(wait=True)
+
+    before = queue.steps
+    assert queue.wait_for(lambda: queue.steps >= before + 2, 10)
+    queue.put()
+    assert queue.wait_for(lambda: queue.taken == queue.put_count, SOON)
+    schedule.stop()
+
+
+# ---- with a real pair
+
+
+def test_commits_arrive_by_themselves_after_the_delay_and_the_file_shows_them_soon(tmp_path: Path) -> None:
+    clock = SystemClock()
+    pair = open_pair(tmp_path, clock)
+    pair.start()
+    replication = EmbeddedReplication(pair, clock=clock, delay_seconds=0.3, currency="EUR")
+    schedule = Schedule(replication, clock)
+    schedule.start()
+    arrived = threading.Condition()
+    pair.replica.on_commit(lambda lsn: notify(arrived))
+
+    for _ in range(20):
+        put_next(pair.primary)
+        time.sleep(0.005)
+
+    with arrived:
+        assert arrived.wait_for(lambda: sold(pair.replica) == 20, PATIENCE)
+    schedule.stop()
+    recent = replication.status().recent
+    assert len(recent) == 20
+    assert all(0 <= commit.lateness_seconds < 0.25 for commit in recent if commit.lateness_seconds is not None)
+    pair.close()
+
+
+def notify(condition: threading.Condition) -> None:
+    with condition:
+        condition.notify_all()
+
+
+def test_what_is_on_its_way_when_the_process_ends_arrives_in_the_next(tmp_path: Path) -> None:
+    clock = SystemClock()
+    pair = open_pair(tmp_path, clock)
+    schedule = Schedule(EmbeddedReplication(pair, clock=clock, delay_seconds=0.2, currency="EUR"), clock)
+    schedule.start()
+    put_next(pair.primary)
+    schedule.stop()
+    pair.close()
+    assert sold(pair.replica) == 0
+
+    again = open_pair(tmp_path, clock)
+    arrived = threading.Condition()
+    again.replica.on_commit(lambda lsn: notify(arrived))
+    schedule = Schedule(EmbeddedReplication(again, clock=clock, delay_seconds=0.2, currency="EUR"), clock)
+    schedule.start()
+
+    with arrived:
+        assert arrived.wait_for(lambda: sold(again.replica) == 1, PATIENCE)
+    schedule.stop()
+    again.close()

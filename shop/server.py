@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -31,6 +32,7 @@ FILES_MAX_WANTED = 4096  # a connection may need a second file for a large reply
 IDLE_SECONDS_MAX = 30
 REQUEST_SECONDS_MAX = 120  # from the first byte of a request to its last
 DRAIN_SECONDS_MAX = 10
+LINGER_SECONDS_MAX = 5
 URL_BYTES_MAX = 2048
 HEADER_BYTES_MAX = 16384
 HEADERS_MAX = 100
@@ -139,7 +141,9 @@ class _Task(_LastWord, WSGITask):
 
 
 class _ErrorTask(_LastWord, ErrorTask):
-    pass
+    def execute(self) -> None:
+        self.channel.is_refusing = True  # type: ignore[attr-defined]
+        super().execute()
 
 
 class _Channel(HTTPChannel):
@@ -149,6 +153,30 @@ class _Channel(HTTPChannel):
     task_class = _Task
     error_task_class = _ErrorTask
     receiving_since = 0.0
+    is_refusing = False  # its last reply is a refusal by waitress, who has not read what the client still sends
+    lingers_until = 0.0
+
+    def readable(self) -> Any:
+        return self.lingers_until or super().readable()
+
+    def handle_read(self) -> None:
+        if self.lingers_until:
+            self.recv(65536)  # closes at the end of it
+        else:
+            super().handle_read()
+
+    def handle_close(self) -> None:
+        """Close; after a refusal only for writing, and let the client finish first.
+
+        Closing while the client still sends resets the connection, and the reset overtakes the refusal.
+        """
+        if self.is_refusing and self.connected and self.socket and not self.lingers_until:
+            self.lingers_until = time.time() + LINGER_SECONDS_MAX
+            self.will_close = self.close_when_flushed = False
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+            return
+        super().handle_close()
 
     def received(self, data: bytes) -> Any:
         before = self.request
@@ -227,6 +255,8 @@ class Server(TcpWSGIServer):
         for channel in list(self.active_channels.values()):
             if channel.request is not None and now - channel.receiving_since > REQUEST_SECONDS_MAX:
                 channel.will_close = True
+            elif channel.lingers_until and now > channel.lingers_until:
+                channel.handle_close()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._hurried = self._stopping.is_set()

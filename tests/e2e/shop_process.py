@@ -46,8 +46,8 @@ class ShopProcess:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         return {**kept, "PORT": "0", "SHOP_INSTANCE": str(self.instance), **self.settings}
 
-    def start(self) -> "ShopProcess":
-        """Start the server and wait until it can take orders."""
+    def start(self, *, is_writable: bool = True) -> "ShopProcess":
+        """Start the server and wait until it can take orders; until it is up at all when it is not to be *is_writable*."""
         assert self._process is None, "already started"
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -59,7 +59,8 @@ class ShopProcess:
                 stderr=subprocess.STDOUT,
             )
         self.url = wait_until(self._address, seconds=START_SECONDS_MAX, what="the server announces its address")
-        wait_until(self._is_ready, seconds=START_SECONDS_MAX, what="the server is ready")
+        page = "/readyz" if is_writable else "/healthz"
+        wait_until(lambda: self._answers(page), seconds=START_SECONDS_MAX, what=f"{page} says 200")
         return self
 
     def run_second(self) -> subprocess.CompletedProcess[str]:
@@ -107,10 +108,10 @@ class ShopProcess:
         note = read_note(self.instance)
         return (note.address or "") if note and note.pid == self._process.pid else ""
 
-    def _is_ready(self) -> bool:
+    def _answers(self, page: str) -> bool:
         self._check_alive()
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.url}{page}", timeout=5) as reply:
                 return bool(reply.status == 200)
         except urllib.error.HTTPError as error:
             error.close()

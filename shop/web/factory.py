@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask
+from jinja2 import StrictUndefined
 
 from shop.web import (
     admin_auth,
@@ -34,7 +35,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     app = Flask("shop", root_path=str(ROOT), template_folder="templates", static_folder="static")
     app.extensions["antipode"] = services
     app.config.update(_settings(secret_key))
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     headers.register(app, services.config)
     errors.register(app)
     filters.register(app)

@@ -31,6 +31,7 @@ def show(number: str) -> ResponseReturnValue:
         "orders/show.html",
         order=order,
         address=order_address(number),
+        site=request.host_url.rstrip("/"),
         crossing=_crossing_sentence(order),
         country_names=COUNTRIES,
     )

@@ -15,9 +15,3 @@ document.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
 });
-
-// <form data-send-on-change>: a chosen filter applies at once; its button is for those without scripts.
-document.addEventListener("change", (event) => {
-  const form = event.target.closest("[data-send-on-change]");
-  if (form) form.requestSubmit();
-});

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def test_no_wake_is_lost_however_it_falls_between_two_runs(queue: Queue, schedul
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
-        for number in range(1500):
+        for number in range(600):
             spin(number % 40 * 2e-5)
             queue.put()
             assert queue.wait_for(lambda: queue.taken == queue.put_count, SOON), f"wake {number} was lost"
@@ -118,6 +119,46 @@ def spin(seconds: float) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
+
+
+class LateCommit(Schedule):
+    """A commit comes when the loop has made its last look and APScheduler still counts the run."""
+
+    commits = 0
+
+    def _run(self) -> None:
+        super()._run()
+        if self.commits:
+            self.commits -= 1
+            assert isinstance(self._work, Queue)
+            self._work.put()
+
+
+@pytest.mark.parametrize("ends_at_once", [False, True])
+def test_a_commit_just_after_the_last_look_is_made_up_for(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, ends_at_once: bool
+) -> None:
+    if ends_at_once:
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_and_wait)
+    schedule = LateCommit(queue, SystemClock())
+    schedule.start()
+    for _ in range(3):
+        wait_until_idle(schedule)
+        schedule.commits = 1
+        queue.put()
+
+        assert queue.wait_for(lambda: not schedule.commits and queue.taken == queue.put_count, SOON)
+    schedule.stop()
+
+
+submit = ThreadPoolExecutor.submit
+
+
+def submit_and_wait(pool: ThreadPoolExecutor, *work: Any) -> Any:
+    """The run is over before APScheduler has noted when the next one is due."""
+    future = submit(pool, *work)
+    future.exception()
+    return future
 
 
 def test_many_threads_wake_at_once_and_none_is_forgotten(queue: Queue, schedule: Schedule) -> None:
@@ -152,8 +193,9 @@ def test_while_something_is_on_its_way_the_loop_waits_for_it_and_a_commit_does_n
     schedule.start()
     assert queue.wait_for(lambda: queue.steps >= 1)
     steps = queue.steps
-    for _ in range(100):
+    for _ in range(20):
         queue.put()
+        time.sleep(0.005)
 
     assert queue.wait_for(lambda: bool(times) and times[-1] >= due, SOON)
 

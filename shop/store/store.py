@@ -53,6 +53,7 @@ BIG_FILE_SECONDS = 60.0  # above, it follows at the latest after this long
 CUT_BYTES = 256 * 1024  # a journal shorter than this is not worth cutting
 JOURNAL_LIMIT_BYTES = 256 * 1024 * 1024  # past it the journal is cut even if the replica still needs it
 SETTLE_SECONDS = 0.05  # how long the store's own thread lets a waiting caller be first to checkpoint
+LEAD_ROUNDS = 2  # groups that one thread writes before another takes over
 PROBE_BYTES = 64 * 1024
 
 
@@ -62,9 +63,9 @@ def timestamp(moment: datetime) -> str:
 
 
 class Ticket:
-    """One commit on its way to the disk."""
+    """One commit on its way to the disk; the thread that made it waits for `done` or leads the group itself."""
 
-    __slots__ = ("checksum", "core", "error", "ops", "prev", "state")
+    __slots__ = ("checksum", "core", "done", "error", "is_settled", "ops", "prev", "state")
 
     def __init__(self, state: State, prev: str, core: bytes, ops: list[tuple[str, str, Any]]) -> None:
         self.state = state
@@ -73,6 +74,16 @@ class Ticket:
         self.core = core
         self.ops = ops
         self.error: StoreError | None = None
+        self.is_settled = False  # durable, or failed with `error`
+        self.done = (
+            threading.Lock()
+        )  # a bare lock, taken here and given back by the leader, is the cheapest way to wake one thread
+        self.done.acquire()
+
+    def settle(self, error: StoreError | None = None) -> None:
+        self.error = error
+        self.is_settled = True
+        self.done.release()
 
 
 class Unit:
@@ -165,6 +176,7 @@ class Store:
         self._write_lock = threading.Lock()
         self._writer = 0  # the thread inside update(), to turn a nested one into an error instead of a deadlock
         self._append_lock = threading.Lock()
+        self._leadership = threading.Lock()  # whose thread writes the groups; never waited for
         self._checkpoint_lock = threading.Lock()
         self._shown_lsn = header.position.lsn
         self._shown_bytes = shown_bytes
@@ -278,17 +290,46 @@ class Store:
         return ticket
 
     def _await(self, ticket: Ticket) -> None:
-        with self._append_lock:
-            if ticket.error is None and self._durable.position.lsn < ticket.state.position.lsn:
-                self._flush()
+        """Return when *ticket* is durable; lead the group if nobody does.
+
+        A waiter that is woken before its ticket is settled has been made the leader. Nobody is forgotten: who queues a ticket and then
+        finds a leader knows that this leader will look at the queue once more after it has let go.
+        """
+        if self._leadership.acquire(blocking=False):
+            self._lead()
+        else:
+            ticket.done.acquire()
+            if not ticket.is_settled:
+                self._lead()
         if ticket.error is not None:
             raise ticket.error
+
+    def _lead(self) -> None:
+        """Flush group after group, but no more than LEAD_ROUNDS: this thread's own caller waits for its answer."""
+        try:
+            for _ in range(LEAD_ROUNDS):
+                with self._append_lock:
+                    self._flush()
+                if not self._queue:
+                    return
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Make the thread of the oldest queued ticket the leader, or nobody when there is none."""
+        while not self._queue:
+            self._leadership.release()
+            if not self._queue or not self._leadership.acquire(blocking=False):
+                return
+        self._queue[0].done.release()
 
     def _flush(self) -> None:
         """Write, fsync and publish everything queued; the append lock is held. Errors go to the tickets."""
         group: list[Ticket] = []
         while self._queue:
             group.append(self._queue.popleft())
+        if not group:
+            return
         try:
             durable = self._durable.position.lsn
             lines = [encode_line(durable, ticket.prev, ticket.checksum, ticket.core) for ticket in group]
@@ -312,6 +353,8 @@ class Store:
         if self._lines is not None:
             self._unshown.extend((ticket.state.position.lsn, ticket.ops) for ticket in group)
         self._durable = group[-1].state
+        for ticket in group:
+            ticket.settle()
         self._announce()
 
     def _announce(self) -> None:
@@ -328,7 +371,7 @@ class Store:
                 group.append(self._queue.popleft())
             self._pending = self._durable
         for ticket in group:
-            ticket.error = error
+            ticket.settle(error)
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
         """Call *listener* with the newest durable LSN after each group; it holds up the commit, so it must be quick."""
@@ -505,8 +548,9 @@ class Store:
         A crash in between leaves the old checkpoint, which is an older but whole state. Raises OSError as `checkpoint` does.
         """
         with self._checkpoint_lock, self._append_lock, self._write_lock:
+            if self._queue:
+                raise StoreMismatch("this side has commits of its own on their way")
             self._write_checkpoint(self._durable)  # so that the old state does not need the journal any more
-            self._queue.clear()
             self._log.replace(JournalIndex(self._durable.position.lsn + 1))
             self._shown_bytes = self._write_snapshot(state, store_id, peer)
             self._log.index = JournalIndex(state.position.lsn + 1)
@@ -668,10 +712,9 @@ class Store:
         if self._thread is not None:
             self._thread.join()
         self.refuse_writes("The store is closed.")
+        self._leadership.acquire()
+        self._lead()
         with self._checkpoint_lock:
-            with self._append_lock:
-                if self._queue:
-                    self._flush()
             if not self._failed:
                 self._write_last()
             self._log.close()

@@ -653,3 +653,35 @@ def run_threads(works) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_no_writer_is_forgotten_while_the_disk_fails_now_and_then_and_the_store_is_closed(path):
+    """Group commit elects a leader among the writers; a lost wake-up would leave one of them waiting for ever."""
+    files = FailingFiles()
+    store = create(path, files)
+    kept: set[str] = set()
+
+    def write(name: int) -> None:
+        for number in range(150):
+            id = f"{name}-{number}"
+            if number % 50 == 25:
+                files.fail = {} if files.fail else {"half": errno.ENOSPC}
+            try:
+                put(store, id, number)
+            except StoreFull:
+                continue
+            except StoreReadOnly:
+                return
+            kept.add(id)
+
+    writers = [threading.Thread(target=write, args=(name,), daemon=True) for name in range(8)]
+    for writer in writers:
+        writer.start()
+    wait_until(lambda: len(kept) > 300)
+    files.fail = {}
+    store.close()
+    for writer in writers:
+        writer.join(timeout=20)
+
+    assert not [writer for writer in writers if writer.is_alive()], "a writer waits for ever"
+    assert set(contents(reopen(path))["things"]) == kept

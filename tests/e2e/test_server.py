@@ -136,9 +136,13 @@ def test_sigterm_lets_a_slow_reader_have_all_of_a_large_reply(small, connect):
     reader = connect(small.url, receive_buffer=4096)
     reader.sendall(get("/large"))
     reply = reader.recv(1000)
+    idle = connect(small.url)
+    idle.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    idle.recv(4096)
 
     small.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: raw.is_refused(small.url), seconds=SECONDS_MAX, what="nobody is let in any more")
+    assert idle.recv(1) == b"", "idle for a while, it is closed; the reader was as idle, but has not got everything"
+    assert raw.is_refused(small.url)
     assert small.process.poll() is None
     reply += raw.read_all(reader)
 
@@ -371,6 +375,15 @@ def test_a_body_of_two_megabytes_gets_a_page_and_not_a_reset(start_shop):
         assert raw.status_of(reply) == 413
         assert b"<html" in reply
         assert b"/static/css/" in reply, "the page is styled"
+
+
+def test_of_a_body_that_is_too_large_no_more_is_kept_than_may_be_used(small):
+    size = 5 * 1024 * 1024
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size
+
+    kept = raw.body_of(raw.exchange(small.url, head + b"x" * size))
+
+    assert 0 < len(kept) <= 1024 * 1024
 
 
 @pytest.mark.parametrize(

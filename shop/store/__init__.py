@@ -13,7 +13,8 @@ from shop.store.files import OS_FILES, Files
 from shop.store.journal import Commit
 from shop.store.opening import Schema, create_store, forked, is_absent, journal_path, open_store, read_snapshot
 from shop.store.state import Index, Op, Position, State
-from shop.store.store import Store, Unit
+from shop.store.store import Store
+from shop.store.unit import Unit
 
 __all__ = [
     "OS_FILES",

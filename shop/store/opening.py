@@ -21,7 +21,7 @@ from shop.store.files import OS_FILES, Files
 from shop.store.journal import JournalIndex, chain, encode_core, first_checksum
 from shop.store.log import Log
 from shop.store.recovery import Kept, replay
-from shop.store.state import Changes, Index, Position, State, build_state
+from shop.store.state import Index, Position, State, build_state
 from shop.store.store import Store, by_collection, timestamp
 
 Schema = Mapping[str, type[msgspec.Struct]]
@@ -163,7 +163,7 @@ def forked(state: State, *, timeline: int, at: datetime) -> State:
     """*state* on a new timeline, one (empty) commit later: what a restored backup starts from."""
     core = encode_core(state.position.lsn + 1, timeline, timestamp(at), [])
     checksum = chain(state.position.checksum, core)
-    return Changes(state, {}).applied(Position(timeline, state.position.lsn + 1, checksum))
+    return state.on_timeline(Position(timeline, state.position.lsn + 1, checksum))
 
 
 @contextmanager

@@ -68,6 +68,10 @@ class State:
     def collections(self) -> list[str]:
         return list(self._maps)
 
+    def on_timeline(self, position: Position) -> "State":
+        """The same records at *position*, on a higher timeline; the position left behind becomes a fork."""
+        return State(position, self._maps, self._indexes, (*self.forks, self.position))
+
 
 def build_state(
     position: Position,

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from shop.clock import Clock
@@ -32,14 +31,13 @@ from shop.store.checkpoint import (
     write_file,
 )
 from shop.store.codec import Codec
-from shop.store.errors import DuplicateKey, OutcomeUnknown, StoreError, StoreFull, StoreMismatch, StoreReadOnly
+from shop.store.continuation import continue_with
+from shop.store.errors import OutcomeUnknown, StoreError, StoreFull, StoreMismatch, StoreReadOnly
 from shop.store.files import Files
 from shop.store.journal import (
-    BadLine,
     Commit,
     JournalIndex,
     chain,
-    core_of,
     decode_line,
     encode_core,
     encode_line,
@@ -47,6 +45,7 @@ from shop.store.journal import (
 )
 from shop.store.log import Log
 from shop.store.state import Changes, Index, Position, State
+from shop.store.unit import Ticket, Unit
 
 SMALL_FILE_BYTES = 5_000_000  # below, the file shows every commit at once; the promise is in the design
 BIG_FILE_SECONDS = 60.0  # above, it follows at the latest after this long
@@ -60,88 +59,6 @@ PROBE_BYTES = 64 * 1024
 def timestamp(moment: datetime) -> str:
     """UTC with microseconds, as journal and checkpoint keep it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-class Ticket:
-    """One commit on its way to the disk; the thread that made it waits for `done` or leads the group itself."""
-
-    __slots__ = ("checksum", "core", "done", "error", "is_settled", "ops", "prev", "state")
-
-    def __init__(self, state: State, prev: str, core: bytes, ops: list[tuple[str, str, Any]]) -> None:
-        self.state = state
-        self.prev = prev
-        self.checksum = state.position.checksum
-        self.core = core
-        self.ops = ops
-        self.error: StoreError | None = None
-        self.is_settled = False  # durable, or failed with `error`
-        self.done = (
-            threading.Lock()
-        )  # a bare lock, taken here and given back by the leader, is the cheapest way to wake one thread
-        self.done.acquire()
-
-    def settle(self, error: StoreError | None = None) -> None:
-        self.error = error
-        self.is_settled = True
-        self.done.release()
-
-
-class Unit:
-    """A `with store.update() as unit:` block: reads see its own changes; leaving it commits all of them or none.
-
-    Leaving raises `StoreFull` (nothing was kept), `OutcomeUnknown` (the disk did not confirm) or `StoreReadOnly`; otherwise the
-    commit survives a crash and a power cut. An exception inside discards the changes.
-    """
-
-    __slots__ = ("_changes", "_store", "committed")
-
-    def __init__(self, store: "Store") -> None:
-        self._store = store
-        self._changes: Changes | None = None
-        self.committed: Position | None = None  # after the block; None when nothing was changed
-
-    def __enter__(self) -> "Unit":
-        self._changes = self._store._begin()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        changes, self._changes = self._open(), None
-        if kind is not None:
-            self._store._abandon()
-            return
-        self.committed = self._store._finish(changes)
-
-    def _open(self) -> Changes:
-        if self._changes is None:
-            raise RuntimeError("this unit is closed")
-        return self._changes
-
-    @property
-    def position(self) -> Position:
-        """What the unit builds on."""
-        return self._open().state.position
-
-    def get(self, collection: str, id: str) -> Any:
-        return self._open().get(collection, id)
-
-    def find(self, index: str, key: str) -> str | None:
-        return self._open().find(index, key)
-
-    def items(self, collection: str) -> Iterator[tuple[str, Any]]:
-        return self._open().items(collection)
-
-    def count(self, collection: str) -> int:
-        return self._open().count(collection)
-
-    def put(self, collection: str, id: str, record: Any) -> None:
-        """Raises `DuplicateKey` when a unique index forbids it; the unit is then as it was before."""
-        self._open().put(collection, id, record)
-
-    def delete(self, collection: str, id: str) -> None:
-        """A record that is not there stays not there."""
-        self._open().delete(collection, id)
 
 
 class Store:
@@ -250,7 +167,7 @@ class Store:
 
     def update(self) -> Unit:
         """A block that commits; see `Unit`. Raises `StoreReadOnly` on entering while nothing can be written."""
-        return Unit(self)
+        return Unit(self._begin, self._finish, self._abandon)
 
     def _begin(self) -> Changes:
         me = threading.get_ident()
@@ -477,7 +394,7 @@ class Store:
                 raise StoreReadOnly(self._failed)
             if self._queue:
                 raise StoreMismatch("this side has commits of its own on their way")
-            state, own_lines, ops = self._continuation(lines)
+            state, own_lines, ops = continue_with(lines, self._durable, self._codec, self._indexes)
             if not own_lines:
                 return 0
             self._append_applied(own_lines)
@@ -498,49 +415,6 @@ class Store:
         except OSError as error:
             self._failed = disk_failure(self.path, error)
             raise OutcomeUnknown(self._failed) from error
-
-    def _continuation(self, lines: bytes) -> tuple[State, list[bytes], list[tuple[str, str, Any]]]:
-        """The state after *lines*, those lines as this journal writes them, and their ops."""
-        state, position, durable = self._durable, self._durable.position, self._durable.position.lsn
-        changes = Changes(state, self._indexes)
-        own_lines: list[bytes] = []
-        all_ops: list[tuple[str, str, Any]] = []
-        for _, line in split_lines(lines):
-            commit, core = self._checked(line, position)
-            if commit.timeline > position.timeline:
-                state = changes.applied(position)
-                changes = Changes(state, self._indexes)
-                state = changes.applied(commit.position)
-                changes = Changes(state, self._indexes)
-            for collection, id, record in commit.ops:
-                self._replay_op(changes, collection, id, record)
-            position = commit.position
-            own_lines.append(encode_line(durable, commit.prev, commit.checksum, core))
-            all_ops.extend(commit.ops)
-        return changes.applied(position), own_lines, all_ops
-
-    def _replay_op(self, changes: Changes, collection: str, id: str, record: Any) -> None:
-        if record is None:
-            changes.delete(collection, id)
-            return
-        try:
-            changes.put(collection, id, record)
-        except DuplicateKey as error:
-            raise StoreMismatch(f"a commit breaks a unique index: {error}") from error
-
-    def _checked(self, line: bytes, position: Position) -> tuple[Commit, bytes]:
-        try:
-            commit = decode_line(line, self._codec)
-        except BadLine as error:
-            raise StoreMismatch(f"the commit after {position.lsn} arrived damaged: {error}") from error
-        core = core_of(line)
-        if commit.lsn != position.lsn + 1 or commit.prev != position.checksum or commit.timeline < position.timeline:
-            raise StoreMismatch(
-                f"commit {commit.lsn} (timeline {commit.timeline}) does not follow {position.lsn} (timeline {position.timeline})"
-            )
-        if chain(commit.prev, core) != commit.checksum:
-            raise StoreMismatch(f"commit {commit.lsn}: its checksum does not hold")
-        return commit, core
 
     def install(self, state: State, store_id: str, peer: str | None) -> None:
         """Become *state*, a snapshot of another side: first an empty journal, then the checkpoint.

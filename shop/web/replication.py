@@ -43,7 +43,7 @@ def show() -> AnyResponse:
 @login_required
 def watch() -> AnyResponse:
     """The same picture without a form on it, so that it may reload itself where there is no JavaScript."""
-    return _page("replication/watch.html")
+    return _page("replication/watch.html", is_watching=True)
 
 
 @bp.get("/live")
@@ -55,7 +55,7 @@ def live() -> AnyResponse:
     if request.if_none_match.contains_weak(etag):
         response = Response(status=304)
     else:
-        response = make_response(render_template("replication/_live.html", view=_view(status), verdict=_last_verdict()))
+        response = make_response(_live_part(status))
     response.set_etag(etag, weak=True)
     response.headers["Cache-Control"] = "private, no-store"
     return response
@@ -132,24 +132,37 @@ def test_write() -> AnyResponse:
     return _do(write, "A test write was saved on the primary: a small cart that belongs to nobody. Watch it cross.")
 
 
-def _page(template: str, *, status: int = 200, delay_typed: str | None = None, delay_problem: str = "") -> AnyResponse:
+def _page(
+    template: str,
+    *,
+    status: int = 200,
+    is_watching: bool = False,
+    delay_typed: str | None = None,
+    delay_problem: str = "",
+) -> AnyResponse:
     now = services().replication.status()
     view = _view(now)
-    response = make_response(
-        render_template(
-            template,
-            view=view,
-            verdict=_last_verdict(),
-            etag=f'W/"{_etag(now)}"',
-            quick_delays=QUICK_DELAYS,
-            delay_typed=view.delay if delay_typed is None else delay_typed,
-            delay_problem=delay_problem,
-            delay_max=DELAY_MAX_SECONDS,
-        ),
-        status,
+    page = render_template(
+        template,
+        view=view,
+        verdict=_last_verdict(),
+        etag=f'W/"{_etag(now)}"',
+        is_watching=is_watching,
+        has_controls=not is_watching,
+        quick_delays=QUICK_DELAYS,
+        delay_typed=view.delay if delay_typed is None else delay_typed,
+        delay_problem=delay_problem,
+        delay_max=DELAY_MAX_SECONDS,
     )
+    response = make_response(page, status)
     response.headers["Cache-Control"] = "private, no-store"
     return response
+
+
+def _live_part(status: Status) -> str:
+    return render_template(
+        "replication/_live.html", view=_view(status), verdict=_last_verdict(), is_watching=False, has_controls=False
+    )
 
 
 def _view(status: Status) -> ReplicationView:

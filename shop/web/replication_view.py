@@ -22,6 +22,7 @@ TRAVELLERS_SHOWN = 6
 ARRIVALS_SHOWN = 8
 FIELDS_SHOWN = 8
 VALUE_LENGTH_MAX = 160
+LATE_SECONDS = 0.25  # a healthy replica shows a commit no later than this after the delay
 LANDED_SECONDS = 2.0  # how long a commit that has just arrived still stands at the end of its track
 
 Money = Callable[[int], str]  # cents to words, in the shop's currency
@@ -79,6 +80,7 @@ class Arrival(Struct, frozen=True):
     took: str
     late: str
     is_late: bool
+    is_fresh: bool
 
 
 class Count(Struct, frozen=True):
@@ -233,7 +235,7 @@ def view_of(
         more_differences=f"Only the first {differences_limit} are listed."
         if len(differences) >= differences_limit
         else "",
-        arrivals=[_arrival(commit) for commit in status.recent[:ARRIVALS_SHOWN]],
+        arrivals=[_arrival(commit, status.at) for commit in status.recent[:ARRIVALS_SHOWN]],
         is_moving=is_moving(status),
     )
 
@@ -583,7 +585,7 @@ def _figures(status: Status) -> Sequence[Figure]:
     ]
 
 
-def _arrival(commit: CommitOnTheWay) -> Arrival:
+def _arrival(commit: CommitOnTheWay, at: str) -> Arrival:
     late = commit.lateness_seconds
     return Arrival(
         key=f"{commit.timeline}-{commit.lsn}",
@@ -594,7 +596,8 @@ def _arrival(commit: CommitOnTheWay) -> Arrival:
         committed_clock=clock_text(commit.committed_at),
         took=_between(commit.committed_at, commit.applied_at),
         late=_late_text(late),
-        is_late=late is not None and late > 0.25,
+        is_late=late is not None and late > LATE_SECONDS,
+        is_fresh=_has_just_landed(commit, at),
     )
 
 

@@ -57,7 +57,8 @@ def an_applied_commit(
     lsn: int = 1042, *, summary: str = "cart", ago: float = 20.0, late: float = 0.012
 ) -> CommitOnTheWay:
     """A commit the replica has had for *ago* seconds."""
-    commit = a_commit(lsn, summary=summary, changes=(Change("carts", f"c{lsn}"),), progress=1, due=0)
+    collection = "orders" if summary.startswith("order") else "carts"
+    commit = a_commit(lsn, summary=summary, changes=(Change(collection, f"{collection}-{lsn}"),), progress=1, due=0)
     return msgspec.structs.replace(
         commit,
         state=CommitState.APPLIED,

@@ -1,12 +1,12 @@
 """The store: one writer at a time, many readers, two heads.
 
 *Pending* is the state the next update builds and checks on; *durable* is the only one that readers, replicator and checkpoint see. A
-commit is encoded under the write lock, then waits for the append lock: whoever gets it writes and fsyncs every commit that is
-queued (group commit, led by a calling thread), publishes, and finds its followers already done.
+commit is encoded and queued under the write lock. Then one of the waiting threads leads (`_leadership`, never waited for): it writes and
+fsyncs every commit that is queued, publishes, and wakes their threads (group commit).
 
 Locks, in the only order in which they may be taken together:
 
-- `_checkpoint_lock` guards the checkpoint file, `_shown_lsn`, `_lines`, `_is_small`;
+- `_checkpoint_lock` guards the checkpoint file and what it shows (`_shown`);
 - `_append_lock` guards the journal and `_durable`;
 - `_write_lock` guards `_pending` and the right to add to `_queue`.
 
@@ -18,18 +18,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from shop.clock import Clock
-from shop.store.checkpoint import (
-    Header,
-    SyncFailed,
-    apply_to_lines,
-    encode_all_lines,
-    encode_small,
-    write_big,
-    write_file,
-)
+from shop.store.checkpoint import Header, SyncFailed, write_big
 from shop.store.codec import Codec
 from shop.store.continuation import continue_with
 from shop.store.errors import OutcomeUnknown, StoreError, StoreFull, StoreMismatch, StoreReadOnly
@@ -44,10 +35,10 @@ from shop.store.journal import (
     split_lines,
 )
 from shop.store.log import Log
+from shop.store.shown import Shown
 from shop.store.state import Changes, Index, Position, State
 from shop.store.unit import Ticket, Unit
 
-SMALL_FILE_BYTES = 5_000_000  # below, the file shows every commit at once; the promise is in the design
 BIG_FILE_SECONDS = 60.0  # above, it follows at the latest after this long
 CUT_BYTES = 256 * 1024  # a journal shorter than this is not worth cutting
 JOURNAL_LIMIT_BYTES = 256 * 1024 * 1024  # past it the journal is cut even if the replica still needs it
@@ -95,12 +86,7 @@ class Store:
         self._append_lock = threading.Lock()
         self._leadership = threading.Lock()  # whose thread writes the groups; never waited for
         self._checkpoint_lock = threading.Lock()
-        self._shown_lsn = header.position.lsn
-        self._shown_bytes = shown_bytes
-        self._shown_at = clock.monotonic()
-        self._is_small = shown_bytes < SMALL_FILE_BYTES
-        self._lines = encode_all_lines(state) if self._is_small else None
-        self._unshown: deque[tuple[int, list[tuple[str, str, Any]]]] = deque()  # ops of commits not yet in `_lines`
+        self._shown = Shown(files, path, state, lsn=header.position.lsn, size=shown_bytes, at=clock.monotonic())
         self._keep_after = keep_after
         self._failed = ""  # why nothing can be written until a restart
         self._full = ""  # why the last append failed; cleared by the next that succeeds
@@ -143,7 +129,7 @@ class Store:
 
     @property
     def file_bytes(self) -> int:
-        return self._shown_bytes
+        return self._shown.bytes
 
     @property
     def journal_bytes(self) -> int:
@@ -152,7 +138,7 @@ class Store:
     @property
     def shown_lsn(self) -> int:
         """The LSN that the checkpoint file shows."""
-        return self._shown_lsn
+        return self._shown.lsn
 
     @property
     def syncs(self) -> int:
@@ -267,8 +253,8 @@ class Store:
         self._log.appended(lines, self._clock.monotonic())
         self._full = ""
         self.commits_made += len(group)
-        if self._lines is not None:
-            self._unshown.extend((ticket.state.position.lsn, ticket.ops) for ticket in group)
+        for ticket in group:
+            self._shown.committed(ticket.state.position.lsn, ticket.ops)
         self._durable = group[-1].state
         for ticket in group:
             ticket.settle()
@@ -400,8 +386,7 @@ class Store:
             self._append_applied(own_lines)
             self._log.appended(own_lines, self._clock.monotonic())
             self._full = ""
-            if self._lines is not None:
-                self._unshown.append((state.position.lsn, ops))
+            self._shown.committed(state.position.lsn, ops)
             self._pending = self._durable = state
             self._announce()
         return len(own_lines)
@@ -426,24 +411,19 @@ class Store:
                 raise StoreMismatch("this side has commits of its own on their way")
             self._write_checkpoint(self._durable)  # so that the old state does not need the journal any more
             self._log.replace(JournalIndex(self._durable.position.lsn + 1))
-            self._shown_bytes = self._write_snapshot(state, store_id, peer)
+            self._install(state, store_id, peer)
             self._log.index = JournalIndex(state.position.lsn + 1)
             self._pending = self._durable = state
-            self._shown_lsn = state.position.lsn
             self._announce()
 
-    def _write_snapshot(self, state: State, store_id: str, peer: str | None) -> int:
+    def _install(self, state: State, store_id: str, peer: str | None) -> None:
         header = Header(store_id, peer, state.position, state.forks, timestamp(self._clock.now()), False)
         try:
-            size = write_big(self._files, self.path, header, state, is_paced=False)
+            self._shown.install(state, header, at=self._clock.monotonic())
         except SyncFailed as error:
             self._failed = disk_failure(self.path, error)
             raise
         self.store_id, self._peer = store_id, peer
-        self._unshown.clear()
-        self._is_small = size < SMALL_FILE_BYTES
-        self._lines = encode_all_lines(state) if self._is_small else None
-        return size
 
     # ---- the checkpoint
 
@@ -453,11 +433,11 @@ class Store:
         The caller itself writes the file, for everybody who waits: no polling, no thread in between. When it cannot be written the
         commit is durable all the same; `problem` tells, and the store tries again.
         """
-        if not self._is_small or self._shown_lsn >= lsn:
+        if not self._shown.is_small or self._shown.lsn >= lsn:
             return
         try:
             with self._checkpoint_lock:
-                if self._shown_lsn < lsn:
+                if self._shown.lsn < lsn:
                     self._write_checkpoint(self._durable)
         except OSError:
             return  # noted by _write_checkpoint; the journal has the commit
@@ -465,7 +445,7 @@ class Store:
     def checkpoint(self) -> None:
         """Write the checkpoint file now, and cut the journal if that is worth it. Raises OSError; the old file is then still there."""
         with self._checkpoint_lock:
-            if self._shown_lsn < self._durable.position.lsn:
+            if self._shown.lsn < self._durable.position.lsn:
                 self._write_checkpoint(self._durable)
 
     def set_peer(self, peer: str | None) -> None:
@@ -478,7 +458,7 @@ class Store:
     def write_copy(self, path: Path) -> Position:
         """A consistent checkpoint of this moment in another file: a backup. Raises OSError."""
         state = self._durable
-        write_big(self._files, path, self._header(state), state, is_paced=not self._is_small)
+        write_big(self._files, path, self._header(state), state, is_paced=not self._shown.is_small)
         return state.position
 
     def _header(self, state: State, *, is_clean: bool = False) -> Header:
@@ -489,39 +469,27 @@ class Store:
         if self._failed and not is_clean:
             raise OSError(self._failed)
         try:
-            self._shown_bytes = self._write_state(state, self._header(state, is_clean=is_clean))
+            self._shown.write(
+                state,
+                self._header(state, is_clean=is_clean),
+                at=self._clock.monotonic(),
+                is_paced=not self._stopping.is_set(),
+            )
         except SyncFailed as error:
             self._failed = disk_failure(self.path, error)
             raise
         except OSError as error:
             self._full = f"{self.path} could not be written ({error.strerror or error}); the journal has every commit."
             raise
-        self._shown_lsn = state.position.lsn
-        self._shown_at = self._clock.monotonic()
-        self._outgrow()
         self._cut_journal()
-
-    def _write_state(self, state: State, header: Header) -> int:
-        if self._lines is None:
-            return write_big(self._files, self.path, header, state, is_paced=not self._stopping.is_set())
-        while self._unshown and self._unshown[0][0] <= state.position.lsn:
-            apply_to_lines(self._lines, self._unshown.popleft()[1])
-        data = encode_small(header, self._lines)
-        write_file(self._files, self.path, data)
-        return len(data)
-
-    def _outgrow(self) -> None:
-        if self._is_small and self._shown_bytes >= SMALL_FILE_BYTES:
-            self._is_small, self._lines = False, None
-            self._unshown.clear()
 
     def _cut_journal(self) -> None:
         """Cut what the checkpoint holds and the replica has, when at least half of the file can go."""
         index = self._log.index
-        upto = self._shown_lsn if self._keep_after is None else min(self._shown_lsn, self._keep_after)
+        upto = self._shown.lsn if self._keep_after is None else min(self._shown.lsn, self._keep_after)
         if index.end > JOURNAL_LIMIT_BYTES:
             upto = (
-                self._shown_lsn
+                self._shown.lsn
             )  # the replica will need a snapshot; an endless journal would take the primary down as well
         if index.end < CUT_BYTES or upto < index.first_lsn:
             return
@@ -560,12 +528,12 @@ class Store:
             return  # the reason is in `problem`; the next round tries again
 
     def _is_due(self) -> bool:
-        if self._shown_lsn >= self._durable.position.lsn:
+        if self._shown.lsn >= self._durable.position.lsn:
             return False
-        if self._is_small:
+        if self._shown.is_small:
             return True
-        unshown = self._log.index.end - self._log.index.offset(max(self._shown_lsn + 1, self._log.index.first_lsn))
-        return unshown * 10 >= self._shown_bytes or self._clock.monotonic() - self._shown_at >= BIG_FILE_SECONDS
+        unshown = self._log.index.end - self._log.index.offset(max(self._shown.lsn + 1, self._log.index.first_lsn))
+        return unshown * 10 >= self._shown.bytes or self._clock.monotonic() - self._shown.at >= BIG_FILE_SECONDS
 
     def _probe(self) -> None:
         """Whether there is space again: so that readiness returns by itself."""

@@ -253,13 +253,14 @@ class FailingFiles(Files):
         self.fail: dict[str, int] = {}  # operation -> errno
 
     def _check(self, operation: str) -> None:
-        if operation in self.fail:
-            raise OSError(self.fail[operation], "made to fail")
+        fail = self.fail  # once: another thread may end the failing meanwhile
+        if operation in fail:
+            raise OSError(fail[operation], "made to fail")
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         if "half" in self.fail:
             super().write(fd, data[: len(data) // 2], offset)
-            raise OSError(self.fail["half"], "made to fail half way")
+            raise OSError(errno.ENOSPC, "made to fail half way")
         self._check("write")
         super().write(fd, data, offset)
 
@@ -615,7 +616,7 @@ def test_a_backup_is_a_whole_store_of_one_moment(path, tmp_path):
 
 
 def test_a_big_file_follows_in_the_background_and_reads_back_equal(path, monkeypatch):
-    monkeypatch.setattr("shop.store.store.SMALL_FILE_BYTES", 2_000)
+    monkeypatch.setattr("shop.store.shown.SMALL_FILE_BYTES", 2_000)
     monkeypatch.setattr("shop.store.checkpoint.SLICE_BYTES", 1_000)
     store = create(path)
     for number in range(100):

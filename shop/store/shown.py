@@ -1,0 +1,71 @@
+"""The checkpoint file while the store is open: what it shows, and how the next one is written.
+
+While the file is small each record's encoded line is kept, so that a checkpoint encodes what changed and joins the rest; a big one is
+encoded from the snapshot in slices. The caller holds the store's checkpoint lock, but for `committed` (the append lock).
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from shop.store.checkpoint import (
+    Header,
+    apply_to_lines,
+    encode_all_lines,
+    encode_small,
+    write_big,
+    write_file,
+)
+from shop.store.files import Files
+from shop.store.state import State
+
+SMALL_FILE_BYTES = 5_000_000  # below, the file shows every commit at once; the promise is in the design
+
+
+class Shown:
+    """What `db.json` shows now."""
+
+    def __init__(self, files: Files, path: Path, state: State, *, lsn: int, size: int, at: float) -> None:
+        self._files = files
+        self._path = path
+        self._begin(state, lsn, size, at)
+
+    def _begin(self, state: State, lsn: int, size: int, at: float) -> None:
+        self.lsn = lsn
+        self.bytes = size
+        self.at = at  # monotonic
+        self._unshown: deque[tuple[int, Iterable[tuple[str, str, Any]]]] = deque()  # ops that `_lines` lacks
+        self._lines = encode_all_lines(state) if size < SMALL_FILE_BYTES else None
+
+    @property
+    def is_small(self) -> bool:
+        return self._lines is not None
+
+    def committed(self, lsn: int, ops: Iterable[tuple[str, str, Any]]) -> None:
+        """Note what commit *lsn* changed."""
+        if self._lines is not None:
+            self._unshown.append((lsn, ops))
+
+    def write(self, state: State, header: Header, *, at: float, is_paced: bool) -> None:
+        """Replace the file; a crash leaves the old one or the new one. Raises OSError, and then shows what it did before."""
+        if self._lines is None:
+            self.bytes = write_big(self._files, self._path, header, state, is_paced=is_paced)
+        else:
+            self.bytes = self._write_small(state, header, self._lines)
+        self.lsn, self.at = state.position.lsn, at
+
+    def _write_small(self, state: State, header: Header, lines: dict[str, dict[str, bytes]]) -> int:
+        while self._unshown and self._unshown[0][0] <= state.position.lsn:
+            apply_to_lines(lines, self._unshown.popleft()[1])
+        data = encode_small(header, lines)
+        write_file(self._files, self._path, data)
+        if len(data) >= SMALL_FILE_BYTES:
+            self._lines = None
+            self._unshown.clear()
+        return len(data)
+
+    def install(self, state: State, header: Header, *, at: float) -> None:
+        """Replace the file with a state of another history; crash and errors as for `write`."""
+        size = write_big(self._files, self._path, header, state, is_paced=False)
+        self._begin(state, state.position.lsn, size, at)

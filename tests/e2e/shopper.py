@@ -50,12 +50,12 @@ class Shopper:
 
     def __init__(self, url: str) -> None:
         self.cookies: dict[str, str] = {}
-        self.move(url)
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
 
     def move(self, url: str) -> None:
         """The same visitor on a server that was started again elsewhere."""
-        self.host = urlsplit(url).netloc
-        self._connection = http.client.HTTPConnection(self.host, timeout=30)
+        self._connection.close()
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
 
     def close(self) -> None:
         self._connection.close()

@@ -1,7 +1,10 @@
 """What every response says to the browser, whoever made it: the pages, the errors, the static files."""
 
+import re
+
 from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface
+from werkzeug.exceptions import SecurityError
 
 from shop.config import Config
 
@@ -27,6 +30,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
+_PORT = re.compile(r":[0-9]+$")
 EVERY_ADDRESS = {"", "0.0.0.0", "::", "[::]"}  # noqa: S104 - recognised here, not bound to
 
 
@@ -43,15 +47,22 @@ class Sessions(SecureCookieSessionInterface):
 
 def register(app: Flask, config: Config) -> None:
     app.session_interface = Sessions()
-    app.config["TRUSTED_HOSTS"] = trusted_hosts(config.host)
     app.after_request(_say)
+    names = trusted_hosts(config.host)
+
+    @app.before_request
+    def _answer_to_own_names() -> None:
+        # Flask's TRUSTED_HOSTS cannot name an IPv6 address: it cuts each name at its first colon.
+        if names is not None and _PORT.sub("", request.host).lower() not in names:
+            raise SecurityError
 
 
-def trusted_hosts(host: str) -> list[str] | None:
+def trusted_hosts(host: str) -> frozenset[str] | None:
     """The names the shop answers to; None for any, when it listens on every address and cannot know its names."""
     if host in EVERY_ADDRESS:
         return None
-    return ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host and not host.startswith("[") else host]
+    own = f"[{host}]" if ":" in host and not host.startswith("[") else host.lower()
+    return frozenset(("localhost", "127.0.0.1", "[::1]", own))
 
 
 def _say(response: Response) -> Response:

@@ -1,0 +1,64 @@
+"""The whole application over a real pair of stores in a folder of the test, and a visitor in front of it.
+
+The clock stands still; nothing crosses to the replica until a test calls `replication.sync_once`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from shop.clock import ManualClock
+from shop.config import Config
+from shop.replication.embedded import EmbeddedReplication
+from shop.replication.pair import Pair, open_pair
+from shop.repository.embedded import EmbeddedRepository
+from shop.store import Store
+from shop.web.extensions import limiter
+from shop.web.factory import create_app
+from shop.web.services import Services
+from tests.builders import CURRENCY
+from tests.web.visitor import Visitor
+
+DELAY_SECONDS = 5.0
+
+
+@pytest.fixture
+def pair(tmp_path: Path, clock: ManualClock) -> Iterator[Pair]:
+    """An empty primary and its replica."""
+    pair = open_pair(tmp_path, clock)
+    yield pair
+    pair.close()
+
+
+@pytest.fixture
+def store(pair: Pair) -> Store:
+    return pair.primary
+
+
+@pytest.fixture
+def replication(pair: Pair, clock: ManualClock) -> EmbeddedReplication:
+    return EmbeddedReplication(pair, clock=clock, delay_seconds=DELAY_SECONDS, currency=CURRENCY)
+
+
+@pytest.fixture
+def app(
+    tmp_path: Path, clock: ManualClock, repository: EmbeddedRepository, replication: EmbeddedReplication
+) -> Iterator[Flask]:
+    config = Config(instance=tmp_path, replication_delay=DELAY_SECONDS, currency=CURRENCY)
+    app = create_app(Services(config, clock, repository, replication), secret_key="a key for tests only")
+    yield app
+    limiter.reset()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """Requests as they are sent; `visitor` reads pages and fills in forms."""
+    return app.test_client()
+
+
+@pytest.fixture
+def visitor(client: FlaskClient) -> Visitor:
+    return Visitor(client)

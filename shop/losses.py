@@ -4,7 +4,7 @@ A commit is handed in as its operations: (collection, id, record), the record No
 (its stock, its cart, its number) is not told apart from the order: it stands or falls with it.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -67,7 +67,9 @@ class Totals(NamedTuple):
 class _Losses(NamedTuple):
     """What one commit would take with it."""
 
-    orders: tuple[tuple[str, int], ...]  # placed: number, cents
+    orders: int  # placed
+    order_cents: int
+    is_of_order: bool  # the carts it touches became an order, or were touched in its course
     carts: tuple[str, ...]
     edits: int
 
@@ -81,7 +83,8 @@ class Ledger:
     def __init__(self, lsn: int) -> None:
         self.lsn = lsn  # the newest commit it knows of
         self._commits: deque[tuple[int, _Losses]] = deque()
-        self._carts: Counter[str] = Counter()
+        self._cart_commits: dict[str, int] = {}  # the newest commit that touched a cart
+        self._carts: set[str] = set()  # those whose newest commit made no order of them: an order is not lost twice
         self._orders = 0
         self._order_cents = 0
         self._edits = 0
@@ -91,34 +94,41 @@ class Ledger:
         losses = _losses(list(ops))
         self._commits.append((lsn, losses))
         self._count(losses, 1)
+        for cart_id in losses.carts:
+            self._cart_commits[cart_id] = lsn
+            (self._carts.discard if losses.is_of_order else self._carts.add)(cart_id)
         self.lsn = lsn
 
     def drop_through(self, lsn: int) -> None:
         """The commits up to *lsn* are safe on the far side."""
         while self._commits and self._commits[0][0] <= lsn:
-            self._count(self._commits.popleft()[1], -1)
+            dropped, losses = self._commits.popleft()
+            self._count(losses, -1)
+            for cart_id in losses.carts:
+                if self._cart_commits[cart_id] == dropped:
+                    del self._cart_commits[cart_id]
+                    self._carts.discard(cart_id)
         self.lsn = max(self.lsn, lsn)
 
     def totals(self) -> Totals:
         return Totals(len(self._commits), self._orders, self._order_cents, len(self._carts), self._edits)
 
     def _count(self, losses: _Losses, sign: int) -> None:
-        self._orders += sign * len(losses.orders)
-        self._order_cents += sign * sum(cents for _, cents in losses.orders)
+        self._orders += sign * losses.orders
+        self._order_cents += sign * losses.order_cents
         self._edits += sign * losses.edits
-        for cart_id in losses.carts:
-            self._carts[cart_id] += sign
-            if not self._carts[cart_id]:
-                del self._carts[cart_id]
 
 
 def _losses(ops: Sequence[Op]) -> _Losses:
     orders = [record for collection, _, record in ops if collection == "orders" and record is not None]
-    placed = tuple((order.number, order.total_cents) for order in orders if is_new(order))
-    if orders:
-        return _Losses(placed, (), 0)
-    carts = tuple(id for collection, id, _ in ops if collection == "carts")
-    return _Losses((), carts, sum(collection in ("products", "categories") for collection, _, _ in ops))
+    placed = [order for order in orders if is_new(order)]
+    return _Losses(
+        orders=len(placed),
+        order_cents=sum(order.total_cents for order in placed),
+        is_of_order=bool(orders),
+        carts=tuple(id for collection, id, _ in ops if collection == "carts"),
+        edits=0 if orders else sum(collection in ("products", "categories") for collection, _, _ in ops),
+    )
 
 
 def is_new(order: Order) -> bool:

@@ -5,8 +5,9 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from shop.units import Position
 from shop.web import commands, factory, runtime
 from shop.web.operations import Operations
 from shop.web.services import Services
+
+END_SECONDS_MAX = 60
 
 _log = structlog.get_logger("app")
 
@@ -109,11 +112,25 @@ def _serve(config: Config, lock: FolderLock) -> None:
         schedule.start()
         try:
             _log.info("started", address=address, pid=os.getpid())
-            print(_banner(config, address, password, parts.pair), flush=True)
+            with suppress(OSError):  # nobody reads it: no reason not to open
+                print(_banner(config, address, password, parts.pair), flush=True)
             server.run()
         finally:
+            _limit_the_end()
             schedule.stop()
     _log.info("stopped")
+
+
+def _limit_the_end() -> None:
+    """Leave at the latest after END_SECONDS_MAX, should a view hang inside a write: a crash is safe, never ending is not."""
+
+    def leave() -> None:
+        _log.error("the end took too long", seconds=END_SECONDS_MAX)
+        os._exit(1)
+
+    timer = threading.Timer(END_SECONDS_MAX, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _first_start(parts: _Parts) -> str:
@@ -156,7 +173,7 @@ def _banner(config: Config, address: str, password: str, pair: Pair) -> str:
     elif config.admin_password:
         access = "user admin, password as in SHOP_ADMIN_PASSWORD"
     else:
-        access = "user admin, password set at an earlier start; a new one: flask --app app shop reset-admin-password"
+        access = f"user admin, password set earlier; for a new one: {_flask()} --app app shop reset-admin-password"
     lines = [
         "Antipode is open. Stop it with Ctrl-C.",
         "",
@@ -170,6 +187,12 @@ def _banner(config: Config, address: str, password: str, pair: Pair) -> str:
     if pair.primary.problem:
         lines.append(f"  READ-ONLY     {pair.primary.problem}")
     return "\n".join(["", *lines, ""])
+
+
+def _flask() -> str:
+    """How the operator's shell finds the command that belongs to this Python."""
+    path = Path(sys.executable).with_name("flask")
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else "flask"
 
 
 def _refuse(message: str) -> int:

@@ -28,6 +28,7 @@ from shop.errors import SettingError
 
 THREADS = 8
 CONNECTIONS_MAX = 1000
+ROOM = 50  # kept free of CONNECTIONS_MAX for who comes next
 FILES_MAX_WANTED = 4096  # a connection may need a second file for a large reply
 IDLE_SECONDS_MAX = 30
 REQUEST_SECONDS_MAX = 120  # from the first byte of a request to its last
@@ -250,6 +251,11 @@ class Server(TcpWSGIServer):
     def connections(self) -> int:
         return len(self.active_channels)
 
+    def readable(self) -> Any:
+        if self.connections() >= self.adj.connection_limit - ROOM:
+            self._make_room()
+        return super().readable()
+
     def maintenance(self, now: float) -> None:
         super().maintenance(now)  # type: ignore[arg-type]
         for channel in list(self.active_channels.values()):
@@ -286,6 +292,13 @@ class Server(TcpWSGIServer):
         self.accepting = False
         self.del_channel()
         self._listener.close()
+
+    def _make_room(self) -> None:
+        """Close who has been quiet for longest, so that many idle or half-asking connections keep nobody out."""
+        now = time.time()
+        quiet = [channel for channel in self.active_channels.values() if channel.is_quiet(now)]
+        for channel in sorted(quiet, key=lambda channel: channel.last_activity)[: 2 * ROOM]:
+            channel.will_close = True
 
     def _close_quiet_channels(self) -> None:
         now = time.time()

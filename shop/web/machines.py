@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import cast
 
+import structlog
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
@@ -19,6 +20,7 @@ from shop.web.services import services
 bp = Blueprint("machines", __name__)
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a line beside each counter that nobody asks for
 
+_log = structlog.get_logger("web")
 _KEY = "antipode.metrics"
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -171,6 +173,8 @@ def _start_watch() -> None:
 def _count(response: Response) -> Response:
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
     _requests().answered(request.endpoint or "none", response.status_code, seconds)
+    if response.status_code == 503 and request.method == "POST":
+        _log.warning("write refused", reason=services().replication.status().primary.problem or "for a moment")
     return response
 
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -117,6 +118,24 @@ def test_three_hundred_idle_connections_do_not_stop_another_visitor(start_shop, 
 
     assert raw.status_of(reply) == 200
     assert took < 1
+
+
+def test_more_idle_connections_than_the_server_takes_keep_nobody_out(small, connect):
+    """Half of them say nothing, half of them half a request."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    for number in range(1200):
+        connection = connect(small.url)
+        if number % 2:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Half: ")
+
+    began = time.monotonic()
+    reply = raw.exchange(small.url, get("/"))
+    took = time.monotonic() - began
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert raw.body_of(reply) == b"small"
+    assert took < 3
 
 
 def test_readers_that_do_not_read_do_not_stop_another_visitor(small, connect):

@@ -45,6 +45,11 @@ class Buyer:
         self._shopper: Shopper | None = None
         self._unanswered: Purchase | None = None
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an order was sent and never answered."""
+        return self._unanswered is not None
+
     def run(self, url: str) -> None:
         try:
             self._buy_on(url)
@@ -96,15 +101,20 @@ def test_every_confirmed_order_survives_sixty_kills_once_and_whole(start_shop):
     chance = random.Random(20261123)
     buyers = [Buyer(f"buyer{number}", seed=number) for number in range(BUYERS)]
     history: dict[int, str] = {}
+    resent = 0
     try:
         for _ in range(ROUNDS):
             _load_then_kill(shop, buyers, chance.uniform(*LOAD_SECONDS))
+            _check_confirmed(shop_files.primary(shop.instance), buyers)  # the file showed it before the answer was sent
             _check_replica_is_a_prefix(shop.instance, history)
+            resent += sum(buyer.is_waiting for buyer in buyers)
             shop.start()
             _check_ledger(shop_files.primary(shop.instance), buyers)
         for buyer in buyers:
             buyer.settle(shop.url)
         _check_end(shop, buyers)
+        print(f"{ROUNDS} kills, {len(shop_files.primary(shop.instance)['orders'])} orders, {resent} sent again")
+        assert resent >= ROUNDS, "too few orders were on their way when the server was killed"
     finally:
         for buyer in buyers:
             buyer.close()
@@ -134,6 +144,11 @@ def _check_ledger(database: shop_files.Database, buyers: list[Buyer]) -> None:
     for order in orders.values():
         lines = {(line["product_id"], line["quantity"]) for line in order["lines"]}
         assert lines == sent[order["customer"]["email"]]
+    _check_confirmed(database, buyers)
+
+
+def _check_confirmed(database: shop_files.Database, buyers: list[Buyer]) -> None:
+    orders = database["orders"]
     for buyer in buyers:
         for email, number in buyer.confirmed.items():
             assert number in orders, f"{number} of {email} was confirmed and is gone"
@@ -162,5 +177,4 @@ def _check_end(shop: ShopProcess, buyers: list[Buyer]) -> None:
     sent = sum(len(buyer.sent) for buyer in buyers)
     confirmed = sum(len(buyer.confirmed) for buyer in buyers)
     assert confirmed == sent == len(database["orders"])
-    print(f"{ROUNDS} kills, {confirmed} orders confirmed")
     assert confirmed >= ROUNDS, "too few orders to mean anything"

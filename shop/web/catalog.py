@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from urllib.parse import urlencode
 
-from flask import Blueprint, get_template_attribute, render_template, request
+from flask import Blueprint, Response, get_template_attribute, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ def index() -> ResponseReturnValue:
     with services().repository.view() as unit:
         page = unit.catalog(query)
         category = unit.category_by_slug(query.category_slug) if query.category_slug else None
-    return render_template(
+    page_text = render_template(
         "catalog/index.html",
         query=query,
         page=page,
@@ -54,6 +54,7 @@ def index() -> ResponseReturnValue:
         address_everywhere=address_of(replace(query, category_slug="", page=1)),
         address_without_stock=address_of(replace(query, in_stock=False, page=1)),
     )
+    return _unless_known(page_text)
 
 
 @bp.get("/products/<slug>")
@@ -132,6 +133,14 @@ def _card(slug: str, name: str, price_cents: int, picture: str, stock: int, curr
     draw = get_template_attribute("catalog/_card.html", "card")
     drawn: Markup = draw(slug, name, format_money(price_cents, currency), picture or PLACEHOLDER, stock)
     return drawn
+
+
+def _unless_known(page_text: str) -> Response:
+    """The page, or 304 to a browser that has exactly this one: most who come back to the list find it unchanged."""
+    response = make_response(page_text)
+    response.headers["Cache-Control"] = "private, no-cache"  # it may hold a message and the count of a cart
+    response.add_etag()
+    return response.make_conditional(request)  # type: ignore[return-value]
 
 
 def _heading(query: CatalogQuery, category: Category | None) -> str:

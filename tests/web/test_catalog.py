@@ -1,6 +1,7 @@
 """The list of goods and the page of one, as a visitor reads them."""
 
 import pytest
+from msgspec.structs import replace
 
 from shop.models import NAME_LENGTH_MAX
 from tests.builders import a_category, a_product, keep
@@ -181,3 +182,27 @@ def test_a_long_name_is_shown_whole(visitor, repository):
     keep(repository, a_product(slug="long", name=name, category_id=TEA.id))
 
     assert visitor.get("/products/long").heading == name
+
+
+def test_a_list_that_the_browser_has_already_is_not_sent_again(client, repository):
+    first = client.get("/")
+    tag = {"If-None-Match": first.headers["ETag"]}
+
+    again = client.get("/", headers=tag)
+    keep(repository, replace(POT, price_cents=3500))
+    changed = client.get("/", headers=tag)
+
+    assert first.headers["Cache-Control"] == "private, no-cache"
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["Content-Security-Policy"]
+    assert (changed.status_code, "€35.00" in changed.text) == (200, True)
+
+
+def test_one_visitors_list_is_never_anothers(app, visitor):
+    nobodys = visitor.client.get("/").headers["ETag"]
+    visitor.add("pot")
+
+    mine = visitor.client.get("/", headers={"If-None-Match": nobodys})
+
+    assert mine.status_code == 200
+    assert "Cookie" in mine.headers["Vary"]

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 PRICE_CENTS_MAX = 100_000_000  # one million: a typing mistake, not a price, above that
 STOCK_MAX = 1_000_000
+LOW_STOCK_MAX = 5  # this many and fewer of a product on sale: time to get more of it
 QUANTITY_MAX = 99  # of one product in one cart
 NAME_LENGTH_MAX = 120
 DESCRIPTION_LENGTH_MAX = 4_000

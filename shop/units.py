@@ -64,6 +64,10 @@ class ReadUnit(Protocol):
         """For the shopkeeper: by name, archived ones only or without them."""
         ...
 
+    def products_low_in_stock(self, *, page: int, size: int) -> Page[Product]:
+        """Those on sale of which `LOW_STOCK_MAX` or fewer are left, the fewest first."""
+        ...
+
     def categories(self) -> Sequence[Category]:
         """All, in the order of the menu."""
         ...

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from shop.errors import Conflict, Invalid, ShopError, WritesUnavailable
-from shop.models import Admin, Cart, Category, Counter, Order, Product
+from shop.models import LOW_STOCK_MAX, Admin, Cart, Category, Counter, Order, Product
 from shop.repository import schema
 from shop.repository.listing import Listing, Newest, Plan, searchable
 from shop.store import DuplicateKey, OutcomeUnknown, State, Store, StoreError, StoreFull, Unit
@@ -173,6 +173,10 @@ class _Unit:
         )
         return _page(ids, page, size, self.products)
 
+    def products_low_in_stock(self, *, page: int, size: int) -> Page[Product]:
+        ids = self._low().ids(sort="stock", words=[], facet=None, without_flagged=False, facet_texts={})
+        return _page(ids, page, size, self.products)
+
     def orders(self, *, words: str, status: str, page: int, size: int) -> Page[Order]:
         numbers = self._orders().ids(
             sort="newest", words=words_of(words), facet=status or None, without_flagged=False, facet_texts={}
@@ -197,6 +201,9 @@ class _Unit:
     def _archived(self) -> Listing[Product]:
         return Listing(_ARCHIVED, self._map("products"))
 
+    def _low(self) -> Listing[Product]:
+        return Listing(_LOW, self._map("products"))
+
     def _orders(self) -> Listing[Order]:
         return Listing(_ORDERS, self._map("orders"))
 
@@ -220,6 +227,9 @@ class _Reader(_Unit):
 
     def _archived(self) -> Listing[Product]:
         return self._lists.archived.of(self._state.map("products"))
+
+    def _low(self) -> Listing[Product]:
+        return self._lists.low.of(self._state.map("products"))
 
     def _orders(self) -> Listing[Order]:
         return self._lists.orders.of(self._state.map("orders"))
@@ -281,6 +291,7 @@ class _Lists:
     def __init__(self) -> None:
         self.sold: Newest[Product] = Newest(_SOLD)
         self.archived: Newest[Product] = Newest(_ARCHIVED)
+        self.low: Newest[Product] = Newest(_LOW)
         self.orders: Newest[Order] = Newest(_ORDERS)
         self._categories: _Categories | None = None
 
@@ -336,8 +347,16 @@ def _is_archived(product: Product) -> bool:
     return product.is_archived
 
 
+def _is_low_in_stock(product: Product) -> bool:
+    return not product.is_archived and product.stock <= LOW_STOCK_MAX
+
+
 def _by_name(product: Product) -> tuple[Any, ...]:
     return (fold(product.name), product.id)
+
+
+def _by_stock(product: Product) -> tuple[Any, ...]:
+    return (product.stock, fold(product.name), product.id)
 
 
 def _by_price(product: Product) -> tuple[Any, ...]:
@@ -376,6 +395,10 @@ def _differs_in_stock_alone(before: Product, after: Product) -> bool:
     )
 
 
+def _is_alike(before: Product, after: Product) -> bool:
+    return before.stock == after.stock and _differs_in_stock_alone(before, after)
+
+
 def _is_sold_out(product: Product) -> bool:
     return product.stock <= 0
 
@@ -412,6 +435,14 @@ _ARCHIVED = Plan(
     text=_product_text,
     facet=_category_id,
     is_listed_alike=_differs_in_stock_alone,
+    is_flagged=_is_sold_out,
+)
+_LOW = Plan(
+    includes=_is_low_in_stock,
+    sorts={"stock": _by_stock},
+    text=_product_text,
+    facet=_category_id,
+    is_listed_alike=_is_alike,
     is_flagged=_is_sold_out,
 )
 _ORDERS = Plan(

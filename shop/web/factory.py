@@ -8,6 +8,7 @@ from jinja2 import StrictUndefined
 
 from shop.web import (
     admin_auth,
+    admin_categories,
     admin_orders,
     admin_products,
     assets,
@@ -49,6 +50,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
         checkout,
         orders,
         admin_auth,
+        admin_categories,
         admin_products,
         admin_orders,
         replication,

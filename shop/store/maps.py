@@ -14,18 +14,24 @@ V = TypeVar("V")
 
 _ABSENT: Any = object()
 _DELETED: Any = object()
+_Steps = tuple[tuple["immutables.Map[str, Any]", tuple[str, ...]], ...]
+
+STEPS_KEPT = 64
+STEP_KEYS = 1000  # a bigger change is not remembered key by key
+
 _NO_CHANGES: "immutables.Map[str, Any]" = immutables.Map()
 
 
 class PersistentMap(Generic[V]):
     """str -> V. Whoever hands over *base* must not change it any more."""
 
-    __slots__ = ("_base", "_changes", "_count")
+    __slots__ = ("_base", "_changes", "_count", "_steps")
 
     def __init__(self, base: dict[str, V] | None = None) -> None:
         self._base: dict[str, V] = {} if base is None else base
         self._changes = _NO_CHANGES
         self._count = len(self._base)
+        self._steps: _Steps = ()  # the last few versions before this one, and the keys that changed after each
 
     def get(self, key: str) -> V | None:
         found = self._changes.get(key, _ABSENT)
@@ -65,15 +71,30 @@ class PersistentMap(Generic[V]):
             yield value
 
     def changed_since(self, older: "PersistentMap[V]") -> set[str] | None:
-        """The keys whose record is not the same object in *older*; None when the two do not come from one base.
+        """The keys whose record may not be the same object in *older* (which may also be the younger); None when the two do
+        not come from one base.
 
-        The cost is that of everything that changed since the base was made, not that of the map.
+        A few versions apart it costs what the changes in between cost; further apart, all changes since the base was made.
         """
         if self._base is not older._base:
             return None
-        changed = {key for key, value in self._changes.items() if older._changes.get(key, _ABSENT) is not value}
-        changed.update(key for key in older._changes if key not in self._changes)
+        changed = self._keys_since(older)
+        if changed is None:
+            changed = older._keys_since(self)
+        if changed is None:
+            changed = {key for key, value in self._changes.items() if older._changes.get(key, _ABSENT) is not value}
+            changed.update(key for key in older._changes if key not in self._changes)
         return changed
+
+    def _keys_since(self, older: "PersistentMap[V]") -> set[str] | None:
+        if older._changes is self._changes:
+            return set()
+        changed: set[str] = set()
+        for before, keys in reversed(self._steps):
+            changed.update(keys)
+            if before is older._changes:
+                return changed
+        return None
 
     def with_changes(self, changes: Mapping[str, V | None]) -> "PersistentMap[V]":
         """The map after *changes*; None deletes. The cost is that of the changes."""
@@ -93,4 +114,5 @@ class PersistentMap(Generic[V]):
             changed = mutation.finish()
         new: PersistentMap[V] = PersistentMap.__new__(PersistentMap)
         new._base, new._changes, new._count = self._base, changed, count
+        new._steps = (*self._steps[1 - STEPS_KEPT :], (self._changes, tuple(changes))) if len(changes) < STEP_KEYS else ()
         return new

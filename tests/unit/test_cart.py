@@ -38,6 +38,7 @@ def seen(repository: Repository, cart: Cart | None) -> CartView:
 
 
 def quantities(cart: Cart) -> dict[str, int]:
+    assert len({line.product_id for line in cart.lines}) == len(cart.lines)
     return {line.product_id: line.quantity for line in cart.lines}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shop.models import Category, Product
+from shop.models import LOW_STOCK_MAX, Category, Product
 from shop.repository.contract import Repository
 from shop.text import fold, words_of
 from shop.units import CatalogQuery
@@ -305,6 +305,37 @@ def test_the_shopkeepers_list_has_pages(repository: Repository) -> None:
         page = unit.admin_products(words="", archived=False, page=9, size=2)
 
     assert (names(page.items), page.number, page.total) == (["P4"], 3, 5)
+
+
+def low_in_stock(repository: Repository) -> list[str]:
+    with repository.view() as unit:
+        return names(unit.products_low_in_stock(page=1, size=10).items)
+
+
+def test_what_is_running_out_is_listed_the_fewest_first(repository: Repository) -> None:
+    keep_products(
+        repository,
+        a_product(name="Enough", stock=LOW_STOCK_MAX + 1),
+        a_product(name="Few", stock=LOW_STOCK_MAX),
+        a_product(name="None", stock=0),
+        a_product(name="One", stock=1),
+        a_product(name="Archived", stock=0, is_archived=True),
+    )
+
+    assert low_in_stock(repository) == ["None", "One", "Few"]
+
+
+def test_a_sale_puts_a_product_on_that_list_and_a_delivery_takes_it_off(repository: Repository) -> None:
+    product = a_product(name="Cup", stock=LOW_STOCK_MAX + 1)
+    keep_products(repository, product, a_product(name="Pot", stock=LOW_STOCK_MAX - 1))
+    assert low_in_stock(repository) == ["Pot"]
+
+    order_of(repository, (product, 3))
+    sold = low_in_stock(repository)
+    keep(repository, replace(product, stock=50))
+
+    assert sold == ["Cup", "Pot"]
+    assert low_in_stock(repository) == ["Pot"]
 
 
 # ---- against a model

@@ -4,7 +4,6 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable
-from functools import wraps
 from typing import cast
 
 from flask import Blueprint, Response, current_app, flash, make_response, redirect, render_template, request, url_for
@@ -14,12 +13,11 @@ from shop import money
 from shop.errors import Invalid, ShopError
 from shop.models import Cart, timestamp
 from shop.replication.contract import Status
-from shop.web import admin_auth, replication_view
+from shop.web import replication_view
+from shop.web.admin_auth import login_required
 from shop.web.replication_view import ReplicationView, VerdictView
 from shop.web.services import services
 
-# Until the login is there, the page is closed to everybody rather than open.
-login_required = getattr(admin_auth, "login_required", lambda view: wraps(view)(lambda: ("", 403)))
 bp = Blueprint("replication", __name__, url_prefix="/admin/replication")
 
 DIFFERENCES_LIMIT = 20

@@ -416,7 +416,7 @@ def label_of(commit: CommitOnTheWay) -> str:
 def seconds_text(seconds: float) -> str:
     """A length of time at the precision a person can use."""
     seconds = max(0.0, seconds)
-    if seconds < 10:
+    if seconds < 9.95:  # above, it would read 10.0
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"

@@ -202,7 +202,7 @@ def test_a_record_in_a_queue_too_long_to_list_is_not_called_across():
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-1, "0.0 s"), (0.04, "0.0 s"), (9.94, "9.9 s"), (34.2, "34 s"), (600, "10 min"), (9000, "2 h")],
+    [(-1, "0.0 s"), (0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (34.2, "34 s"), (600, "10 min"), (9000, "2 h")],
 )
 def test_lengths_of_time_are_told_at_a_useful_precision(seconds, words):
     assert seconds_text(seconds) == words

@@ -28,6 +28,23 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def read_reply(connection: socket.socket) -> bytes:
+    """One reply, of a connection that stays open."""
+    reply = b""
+    while b"\r\n\r\n" not in reply:
+        reply += _more(connection)
+    length = next(line for line in reply.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    while len(body_of(reply)) < int(length.partition(b":")[2]):
+        reply += _more(connection)
+    return reply
+
+
+def _more(connection: socket.socket) -> bytes:
+    part = connection.recv(65536)
+    assert part, "the server closed in the middle of a reply"
+    return part
+
+
 def exchange(url: str, request: bytes) -> bytes:
     """The reply to *request*, which has to end with the connection's end."""
     with connect(url) as connection:

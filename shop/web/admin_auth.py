@@ -34,6 +34,7 @@ P = ParamSpec("P")
 
 SID_KEY = "sid"  # in the visitor's signed cookie: the id of a session that is kept here
 KNOWN_KEY = "known"  # in the same cookie: a mark that this browser was logged in before; it opens nothing
+KEPT = "kept-"  # before the names of fields that wait on the login page
 WRONG = "The user or the password is wrong."
 NO_PASSWORD = "Enter the password."  # noqa: S105 - a sentence
 ADDRESS_LENGTH_MAX = 500
@@ -62,13 +63,12 @@ class _Door(Struct, frozen=True):
 def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
     """*view* for admins; everybody else is sent to the login, and afterwards back to where they wanted to go."""
 
-    @wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-        if current_admin() is None:
-            return redirect(url_for("admin_auth.login", next=_wanted() or None), 303)
-        return view(*args, **kwargs)
+    return _guarded(view, _to_login)
 
-    return guarded
+
+def login_required_keeping_form(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
+    """As `login_required`, for a form that took long to fill in: it goes through the login and can be sent after it."""
+    return _guarded(view, _to_login_with_form)
 
 
 def current_admin() -> str | None:
@@ -130,7 +130,9 @@ def log_in() -> ResponseReturnValue:
     _door().throttle.succeeded(keys)
     _open_session(admin)
     _log.info("login ok", admin=admin.id)
-    return redirect(own_path(form.typed("next")) or url_for("admin_orders.dashboard"), 303)
+    wanted = own_path(form.typed("next")) or url_for("admin_orders.dashboard")
+    kept = _kept_fields()
+    return render_template("admin/resume.html", action=wanted, fields=kept) if kept else redirect(wanted, 303)
 
 
 @bp.post("/logout")
@@ -146,8 +148,36 @@ def logout() -> ResponseReturnValue:
 
 
 def _login_page(form: LoginForm, *, status: int = 200, wait_seconds: int | None = None) -> ResponseReturnValue:
-    page = render_template("admin/login.html", form=form, wait_seconds=wait_seconds)
+    page = render_template("admin/login.html", form=form, wait_seconds=wait_seconds, kept=_kept_fields())
     return page, status, retry_after(wait_seconds)
+
+
+def _guarded(
+    view: Callable[P, ResponseReturnValue], turn_away: Callable[[], ResponseReturnValue]
+) -> Callable[P, ResponseReturnValue]:
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+        return turn_away() if current_admin() is None else view(*args, **kwargs)
+
+    return guarded
+
+
+def _to_login() -> ResponseReturnValue:
+    return redirect(url_for("admin_auth.login", next=_wanted() or None), 303)
+
+
+def _to_login_with_form() -> ResponseReturnValue:
+    if request.method == "GET":
+        return _to_login()
+    return _login_page(LoginForm(next=own_path(request.path)), status=403)
+
+
+def _kept_fields() -> Mapping[str, str]:
+    """The fields of a form that waits for its sender to log in: on the login page they have a prefix."""
+    fields = request.form.to_dict()
+    if request.path != url_for("admin_auth.login"):
+        return {name: value for name, value in fields.items() if name != "csrf_token"}
+    return {name.removeprefix(KEPT): value for name, value in fields.items() if name.startswith(KEPT)}
 
 
 def _wanted() -> str:

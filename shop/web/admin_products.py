@@ -16,7 +16,7 @@ from shop.errors import Invalid, NotFound, ShopError, StaleVersion, WritesUnavai
 from shop.models import Category, Product
 from shop.money import parse_stock, plain_amount
 from shop.units import WriteUnit
-from shop.web.admin_auth import current_admin, login_required, refusal, retry_after
+from shop.web.admin_auth import current_admin, login_required, login_required_keeping_form, refusal, retry_after
 from shop.web.admin_lists import address, page_asked, words_asked
 from shop.web.forms import ShopForm
 from shop.web.services import services
@@ -27,8 +27,8 @@ bp.register_error_handler(ShopError, refusal)
 PRODUCTS_PER_PAGE = 25
 ARCHIVED_KEY = "archived"  # the product that "Undo" puts back, in the visitor's session
 FIELDS = {
-    "sku": "SKU",
     "name": "Name",
+    "sku": "SKU",
     "category_id": "Category",
     "price": "Price",
     "stock": "Stock",
@@ -45,12 +45,12 @@ _log = structlog.get_logger("admin")
 class ProductForm(ShopForm):
     """A product as it is typed; and, hidden, as it was shown: each field's text, the version and the stock."""
 
-    sku = StringField()
     name = StringField()
-    description = StringField()
+    sku = StringField()
     category_id = StringField()
     price = StringField()
     stock = StringField()
+    description = StringField()
     picture = StringField()
     version = StringField()
     seen_sku = StringField()
@@ -98,12 +98,11 @@ class ProductForm(ShopForm):
         for name in fields:
             self[name].data = texts[name]
 
-    def see(self, product: Product, *, with_stock: bool = True) -> None:
+    def see(self, product: Product) -> None:
         """What is shown now is *product* as it is kept now."""
         self["version"].data = str(product.version)
         for name, text in texts_of(product).items():
-            if with_stock or name != "stock":
-                self[f"seen_{name}"].data = text
+            self[f"seen_{name}"].data = text
 
 
 class Change(Struct, frozen=True):
@@ -142,7 +141,7 @@ def new() -> ResponseReturnValue:
 
 
 @bp.post("/new")
-@login_required
+@login_required_keeping_form
 def create() -> ResponseReturnValue:
     """Keep a new product, or say what stands in the way with everything typed kept."""
     form = ProductForm(request.form)
@@ -173,7 +172,7 @@ def show(product_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<product_id>")
-@login_required
+@login_required_keeping_form
 def save(product_id: str) -> ResponseReturnValue:
     """Keep an edit; of two at once the second is told what the first changed, and loses nothing it typed."""
     form = ProductForm(request.form)
@@ -233,12 +232,12 @@ def pictures() -> Mapping[str, str]:
 def texts_of(product: Product) -> dict[str, str]:
     """A product as its form shows it."""
     return {
-        "sku": product.sku,
         "name": product.name,
-        "description": product.description,
+        "sku": product.sku,
         "category_id": product.category_id,
         "price": plain_amount(product.price_cents),
         "stock": str(product.stock),
+        "description": product.description,
         "picture": product.picture,
         STATE_FIELD: "Archived" if product.is_archived else "In the shop",
     }
@@ -288,12 +287,13 @@ def _form_page(
 def _conflict_page(form: ProductForm, product_id: str, stale: StaleVersion) -> ResponseReturnValue:
     """What was changed meanwhile beside what was typed. Saving again, on purpose, goes over it.
 
-    A field that was left as it was shows the newer text: nobody typed the older one.
+    A field that was left as it was shows the newer text: nobody typed the older one. A stock that was typed is from now on
+    meant for the stock of now, which stands beside it: nobody can tell any more what of the difference was sold.
     """
     product = _product(product_id)
     changes = changes_between(form, product, {category.id: category.name for category in _categories()})
     form.show(texts_of(product), fields=[name for name in FIELDS if not form.is_touched(name)])
-    form.see(product, with_stock=not form.is_touched("stock"))
+    form.see(product)
     return _form_page(form, product, refused=stale, changes=changes)
 
 
@@ -310,6 +310,8 @@ def changes_between(form: ProductForm, product: Product, categories: Mapping[str
             continue
         is_typed = name in FIELDS and form.is_touched(name)
         typed = shown(name, form.typed(name)) if is_typed else None
+        if typed and name == "stock":
+            typed += " (saving makes it that)"
         changes.append(Change(FIELDS.get(name, STATE_LABEL), shown(name, before), shown(name, now), typed))
     return changes
 

@@ -16,7 +16,7 @@ help: ## this list
 run: $(VENV)/.runtime ## start the shop at http://127.0.0.1:8000 (PORT=9000 make run for another port)
 	@exec $(PY) app.py
 
-test: $(VENV)/.dev ## lint, types and every test, with a real browser and a real PostgreSQL
+test: $(VENV)/.dev ## lint, types and every test, a real browser included
 	@$(PY) -m tests.needs
 	@$(MAKE) --no-print-directory check
 	@exec $(PY) -m pytest

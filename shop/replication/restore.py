@@ -87,14 +87,31 @@ def _highest_shown(path: Path) -> int:
 
 
 def _keep_old(folder: Path, suffix: str) -> Sequence[Path]:
-    """A second name for each of the old files; the first stays until something new takes it."""
+    """Each of the old files under a second name; the first stays until something new takes it."""
     kept = []
     for path in _all_files(folder):
         if path.exists():
             kept.append(path.with_name(path.name + suffix))
-            os.link(path, kept[-1])
+            _keep(path, kept[-1])
     OS_FILES.sync_folder(folder)
     return kept
+
+
+def _keep(path: Path, second: Path) -> None:
+    """A journal is copied: it is written in place, should a crash leave it to the next start. A checkpoint is only ever replaced."""
+    if path.suffix != ".journal":
+        os.link(path, second)
+        return
+    fd = OS_FILES.create(second)
+    try:
+        with path.open("rb") as file:
+            offset = 0
+            while data := file.read(_SLICE_BYTES):
+                OS_FILES.write(fd, data, offset)
+                offset += len(data)
+        OS_FILES.sync(fd)
+    finally:
+        OS_FILES.close(fd)
 
 
 def _put_in_place(folder: Path, beside: Path) -> None:
@@ -103,9 +120,17 @@ def _put_in_place(folder: Path, beside: Path) -> None:
     os.replace(beside / ODD_NAME, odd)
     OS_FILES.sync_folder(folder)
     os.replace(journal_path(beside / ODD_NAME), journal_path(odd))
-    journal_path(folder / EVEN_NAME).unlink(missing_ok=True)
-    (folder / EVEN_NAME).unlink(missing_ok=True)
+    _remove(folder / EVEN_NAME)
     OS_FILES.sync_folder(folder)
+
+
+def _remove(path: Path) -> None:
+    """A checkpoint without its journal, or a journal that holds anything without its checkpoint, would stop the next start."""
+    journal = journal_path(path)
+    if journal.exists():
+        os.truncate(journal, 0)
+    path.unlink(missing_ok=True)
+    journal.unlink(missing_ok=True)
 
 
 def _all_files(folder: Path) -> Sequence[Path]:

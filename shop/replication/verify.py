@@ -44,11 +44,15 @@ def take_snapshots(replicator: Replicator) -> Snapshots:
     primary, replica = replicator.pair.primary, replicator.pair.replica
     with replicator.hold():
         there, here = replica.state, primary.state
-        obstacle = _obstacle(primary, replica, here.position.lsn - there.position.lsn)
+        in_flight = here.position.lsn - there.position.lsn
+        obstacle = _obstacle(primary, replica, in_flight)
         on_the_way: dict[Key, Any] = {}
         if not obstacle:
             for commit in commits_between(primary, there.position.lsn, here.position.lsn):
                 on_the_way.update(((op.collection, op.id), op.record) for op in commit.ops)
+                in_flight -= 1
+            if in_flight:  # the journal reached its limit in this moment
+                obstacle = "The journal was cut while it was read; verify again."
     return Snapshots(here, there, on_the_way, obstacle)
 
 

@@ -12,6 +12,7 @@ from shop.replication import verify as verify_module
 from shop.replication.contract import Outcome, State
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.pair import Pair, open_pair
+from shop.store import Commit, Store
 from shop.store import store as store_module
 from tests.replicationkit import DELAY, files_of, put_files, put_next, sold
 
@@ -112,6 +113,43 @@ def test_more_on_its_way_than_can_be_laid_over_is_inconclusive(
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "3 commits are on their way" in verdict.sentence
+
+
+def test_nothing_is_shipped_while_a_verification_reads_what_is_on_its_way(
+    pair: Pair, replication: EmbeddedReplication, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shipping would let the journal be cut under it."""
+    put_next(pair.primary)
+    clock.advance(DELAY + 1)
+    step = threading.Thread(target=replication.sync_once, args=(clock.monotonic(),))
+    read = verify_module.commits_between
+
+    def read_while_a_step_tries(primary: Store, after: int, last: int) -> Iterator[Commit]:
+        step.start()
+        step.join(0.2)
+        assert step.is_alive(), "it waits"
+        yield from read(primary, after, last)
+
+    monkeypatch.setattr(verify_module, "commits_between", read_while_a_step_tries)
+
+    assert replication.verify().outcome is Outcome.IN_SYNC
+
+    step.join()
+    assert sold(pair.replica) == 1
+
+
+def test_a_journal_that_is_cut_while_a_verification_reads_it_proves_nothing(
+    pair: Pair, replication: EmbeddedReplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_next(pair.primary)
+    put_next(pair.primary)
+    read = pair.primary.commits
+    monkeypatch.setattr(pair.primary, "commits", lambda after, limit: read(max(after, 1), limit))
+
+    verdict = replication.verify()
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "verify again" in verdict.sentence
 
 
 def test_a_resync_that_cannot_be_written_says_so_and_leaves_the_old_replica(

@@ -10,6 +10,7 @@ from shop.clock import ManualClock
 from shop.errors import SettingError
 from shop.replication.pair import EVEN_NAME, ODD_NAME, Pair, open_pair, resync_from
 from shop.store import StoreReadOnly, journal_path
+from shop.store import store as store_module
 from tests.replicationkit import Sides, files_of, put_files, put_next, sold
 from tests.simdisk import Disk, SimDisk, crash_states, platters
 
@@ -163,6 +164,23 @@ def test_a_killed_primary_of_an_even_timeline_keeps_its_queue_too(sides: Sides) 
 
     again.settle(10)
     assert sold(again.replica) == 4
+    again.pair.close()
+
+
+def test_after_a_restart_the_journal_is_cut_as_far_as_the_replica_has_come_and_no_further(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "CUT_BYTES", 0)
+    monkeypatch.setattr(store_module, "JOURNAL_LIMIT_BYTES", 10**9)
+    sides.commit(20)
+    sides.settle(10)
+    sides.commit(5)
+
+    again = sides.reopen()
+    again.commit()
+    again.primary.checkpoint()
+
+    assert again.primary.oldest_lsn == 21
     again.pair.close()
 
 

@@ -114,5 +114,7 @@ class PersistentMap(Generic[V]):
             changed = mutation.finish()
         new: PersistentMap[V] = PersistentMap.__new__(PersistentMap)
         new._base, new._changes, new._count = self._base, changed, count
-        new._steps = (*self._steps[1 - STEPS_KEPT :], (self._changes, tuple(changes))) if len(changes) < STEP_KEYS else ()
+        new._steps = (
+            (*self._steps[1 - STEPS_KEPT :], (self._changes, tuple(changes))) if len(changes) < STEP_KEYS else ()
+        )
         return new

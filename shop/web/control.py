@@ -39,7 +39,11 @@ def perform(command: str) -> tuple[Response, int]:
 def _admitted() -> Runtime:
     server = runtime()
     token = request.headers.get(TOKEN_HEADER, "")
-    if server is None or not _is_on_this_machine(server) or not hmac.compare_digest(token.encode(), server.token.encode()):
+    if (
+        server is None
+        or not _is_on_this_machine(server)
+        or not hmac.compare_digest(token.encode(), server.token.encode())
+    ):
         abort(404)
     return server
 

@@ -20,6 +20,7 @@ from shop.web.extensions import limiter
 from shop.web.factory import create_app
 from shop.web.services import Services
 from tests.builders import CURRENCY
+from tests.web.admin import keep_admin, log_in, logged_in
 from tests.web.visitor import Visitor
 
 DELAY_SECONDS = 5.0
@@ -62,3 +63,23 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def visitor(client: FlaskClient) -> Visitor:
     return Visitor(client)
+
+
+@pytest.fixture
+def stranger(visitor: Visitor, repository: EmbeddedRepository) -> Visitor:
+    """A visitor of a shop that has an admin, and is not that admin."""
+    keep_admin(repository)
+    return visitor
+
+
+@pytest.fixture
+def shopkeeper(stranger: Visitor) -> Visitor:
+    """The admin, logged in."""
+    log_in(stranger)
+    return stranger
+
+
+@pytest.fixture
+def second_shopkeeper(shopkeeper: Visitor, app: Flask) -> Visitor:
+    """The admin once more, in another browser."""
+    return logged_in(app)

@@ -120,7 +120,7 @@ class EmbeddedReplication:
                 return f"The link is paused; {waiting} waiting on the primary. Resume lets them cross."
             case contract.State.FAILING:
                 return (
-                    f"The replica could not take the next commit; attempt {retry.attempts} failed: {retry.error}"
+                    f"The replica could not take the next commit; attempt {retry.attempts} failed: {retry.error.rstrip('.')}."
                     " It is tried again by itself; if the error stays, remove its cause or resync the replica."
                 )
             case _:

@@ -144,6 +144,7 @@ def test_a_purchase_by_keyboard_alone(shop, visit):
     expect(page).to_have_url(f"{shop.url}/cart")
     tab_to(page, "a[href='/checkout']")
     keyboard.press("Enter")
+    expect(page).to_have_url(f"{shop.url}/checkout")
     for name, value in customer_form().items():
         tab_to(page, f"[name={name}]")
         keyboard.type("Germany" if name == "country" else value)

@@ -11,15 +11,13 @@ from shop import orders
 from shop.errors import CartChanged, Conflict
 from shop.models import Customer, Order
 from shop.units import WriteUnit
-from shop.web.extensions import is_from_this_machine, limiter
+from shop.web.extensions import is_from_this_machine, limiter, rate
 from shop.web.forms import CheckoutForm
 from shop.web.links import order_address
 from shop.web.services import services
 from shop.web.visitor import cart_id
 
 bp = Blueprint("checkout", __name__)
-
-ORDERS_PER_ADDRESS = "30 per minute"
 
 
 @bp.get("/checkout")
@@ -28,7 +26,7 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/checkout")
-@limiter.limit(ORDERS_PER_ADDRESS, exempt_when=is_from_this_machine)
+@limiter.limit(rate("ORDERS_PER_ADDRESS"), exempt_when=is_from_this_machine)
 def place() -> ResponseReturnValue:
     """Order, or put one line right, or say what stands in the way; what was typed is kept until there is an order."""
     form = CheckoutForm(request.form)

@@ -1,6 +1,8 @@
 """Flask's extensions, one of each, bound to an application by `factory.create_app`."""
 
-from flask import request
+from collections.abc import Callable
+
+from flask import current_app, request
 from flask_limiter import Limiter
 from flask_wtf.csrf import CSRFProtect
 
@@ -13,8 +15,13 @@ def _address() -> str:
 
 def is_from_this_machine() -> bool:
     """Whether the caller is on the loopback: a proxy there speaks for everybody, so its address says nothing about one."""
-    address = _address()
+    address = _address().removeprefix("::ffff:")
     return address == "::1" or address.startswith("127.")
+
+
+def rate(setting: str) -> Callable[[], str]:
+    """The limit that stands in the application's settings under that name, for `limiter.limit`."""
+    return lambda: str(current_app.config[setting])
 
 
 # Counters in memory are right because one process serves the shop.

@@ -70,5 +70,7 @@ def _settings(secret_key: str) -> dict[str, object]:
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_REFRESH_EACH_REQUEST": False,  # a cookie is sent when something changed, not with every page
         "PERMANENT_SESSION_LIFETIME": timedelta(days=30),
+        "CART_ADDS_PER_ADDRESS": "120 per minute",  # a visitor's first one makes a record
+        "ORDERS_PER_ADDRESS": "30 per minute",
         "WTF_CSRF_TIME_LIMIT": None,  # a token is good as long as its session: a cart left open overnight still works
     }

@@ -270,3 +270,14 @@ def test_a_read_only_shop_says_so_and_keeps_nothing(visitor, store, clock):
     assert answer.heading == "Not just now"
     clock.advance(timedelta(days=1).total_seconds())
     assert visitor.cart_lines() == {}
+
+
+def test_one_address_cannot_fill_the_shop_with_carts(app, visitor, repository):
+    app.config["CART_ADDS_PER_ADDRESS"] = "3 per minute"
+    fields = visitor.get("/products/pot").fields("/cart/lines")
+
+    def add(address):
+        return visitor.client.post("/cart/lines", data=fields, environ_base={"REMOTE_ADDR": address}).status_code
+
+    assert [add("203.0.113.7") for _ in range(5)] == [303, 303, 303, 429, 429]
+    assert {add("127.0.0.1"), add("::1"), add("::ffff:127.0.0.1"), add("203.0.113.8")} == {303}

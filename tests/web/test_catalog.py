@@ -2,8 +2,10 @@
 
 import pytest
 from msgspec.structs import replace
+from werkzeug.datastructures import MultiDict
 
 from shop.models import NAME_LENGTH_MAX
+from shop.web.catalog import query_of
 from tests.builders import a_category, a_product, keep
 
 TEA = a_category(slug="tea", name="Tea", rank=1)
@@ -80,6 +82,10 @@ def test_search_category_stock_and_sort_choose_the_goods(visitor, query, expecte
 )
 def test_an_address_that_makes_no_sense_is_answered_with_goods_or_none_but_never_fails(visitor, address):
     assert visitor.get(address).status == 200
+
+
+def test_a_page_far_inside_a_long_list_is_the_one_that_was_asked_for():
+    assert query_of(MultiDict({"page": "12345"})).page == 12345
 
 
 def test_an_overlong_search_is_cut_to_what_a_field_holds(visitor):

@@ -11,14 +11,15 @@ holds what the replica lacks. They last until `resync`.
 import math
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
 
 from shop.replication.contract import State
-from shop.replication.link import Link
+from shop.replication.history import JOURNEYS_KEPT, History, Journey
+from shop.replication.link import ROUNDING_SECONDS, Link, Timetable, Way, first_lines
 from shop.replication.pair import Pair
 from shop.store import Commit, Position, Store, StoreError, StoreMismatch
 
@@ -64,11 +65,11 @@ class Arrival(NamedTuple):
     commit: Commit
     committed_monotonic: float
     applied_monotonic: float
-    delay_seconds: float  # of the link at that moment
+    due_monotonic: float  # when the link let it across, as the knobs stood
 
     @property
     def lateness_seconds(self) -> float:
-        return self.applied_monotonic - self.committed_monotonic - self.delay_seconds
+        return self.applied_monotonic - self.due_monotonic
 
 
 class Replicator:
@@ -80,6 +81,8 @@ class Replicator:
     def __init__(self, pair: Pair, link: Link, *, jitter: Callable[[], float] = random.random) -> None:
         self.pair = pair
         self.link = link
+        self.timetable = Timetable(link)
+        self.history = History()
         self.trouble: Trouble | None = None
         self.failure: Failure | None = None
         self.recent: tuple[Arrival, ...] = ()  # newest first
@@ -97,7 +100,7 @@ class Replicator:
                 return Outcome(0, NEVER)
             if self.failure and now < self.failure.retry_monotonic:
                 return Outcome(0, self.failure.retry_monotonic)
-            return self._try(now, self.link.crossed_before(now))
+            return self._try(now, now)
 
     def sync_all(self, now: float) -> int:
         """Carry everything that is durable now, whatever the link says; returns how many commits. Does not raise: see `failure`."""
@@ -109,6 +112,7 @@ class Replicator:
                 applied += outcome.applied
                 if self.failure:
                     break
+            self.timetable.restart(self.pair.replica.position.lsn)
         return applied
 
     @contextmanager
@@ -130,13 +134,29 @@ class Replicator:
             self.trouble = self.failure = None
             self.progress_monotonic = now
             self._is_in_contact = False
+            self.timetable.restart(self.pair.replica.position.lsn)
+
+    def way(self, lsn: int) -> Way:
+        """How commit *lsn* crosses as the knobs stand. Raises IndexError when the primary's journal does not hold it."""
+        primary = self.pair.primary
+        if self.link.knobs.is_plain:
+            committed = primary.committed_monotonic(lsn)
+            left = max(committed, self.link.knobs.open_from)
+            return Way(committed, left, left + self.link.delay_seconds, 1)
+        return self.timetable.way(primary, self.pair.replica.position.lsn, lsn)
+
+    def begin_anew(self) -> None:
+        """The roles of the pair have changed: what was found out about the old ones holds no more."""
+        with self._lock:
+            self.trouble = self.failure = None
+            self._is_in_contact = False
 
     # ---- inside a step
 
-    def _try(self, now: float, crossed_before: float | None) -> Outcome:
+    def _try(self, now: float, crossed_by: float | None) -> Outcome:
         try:
             self._make_contact()
-            applied = 0 if self.trouble else self._carry(crossed_before)
+            applied = 0 if self.trouble else self._carry(crossed_by)
         except Exception as error:  # the edge of a background job: what is not noted here is noticed by nobody
             self._fail(error, now)
             return Outcome(0, self.failure.retry_monotonic if self.failure else None)
@@ -157,30 +177,45 @@ class Replicator:
         if self.trouble:
             _log.error("replication stopped", state=self.trouble.state.value, reason=self.trouble.sentence)
 
-    def _carry(self, crossed_before: float | None) -> int:
+    def _carry(self, crossed_by: float | None) -> int:
         primary, replica = self.pair.primary, self.pair.replica
-        lines = primary.lines(replica.position.lsn, max_bytes=BATCH_BYTES, before=crossed_before)
+        lines = self._lines(crossed_by)
         if not lines:
             return 0
+        after, count = replica.position.lsn, lines.count(b"\n")
+        ways = {lsn: self.way(lsn) for lsn in range(after + max(0, count - JOURNEYS_KEPT) + 1, after + count + 1)}
         applied = replica.apply(lines)
-        self._remember(replica.position.lsn, applied)
+        self._remember(ways)
         primary.keep_after(replica.position.lsn)
         return applied
 
-    def _remember(self, lsn: int, applied: int) -> None:
+    def _lines(self, crossed_by: float | None) -> bytes:
+        """What has crossed by that moment, one batch at most; None: whatever the link says."""
+        primary, after = self.pair.primary, self.pair.replica.position.lsn
+        if crossed_by is None:
+            return primary.lines(after, max_bytes=BATCH_BYTES)
+        if self.link.knobs.is_plain:
+            return primary.lines(after, max_bytes=BATCH_BYTES, before=self.link.crossed_before(crossed_by))
+        count = self.timetable.last_crossed(primary, after, crossed_by) - after
+        return first_lines(primary.lines(after, max_bytes=BATCH_BYTES), count) if count else b""
+
+    def _remember(self, ways: Mapping[int, Way]) -> None:
         """The journal may forget the commits as soon as the replica has them: what the page tells of them is taken along now."""
         primary, replica = self.pair.primary, self.pair.replica
-        count = min(applied, RECENT_KEPT)
+        self.history.arrived(
+            Journey(primary.timeline_of(lsn), lsn, way, replica.committed_monotonic(lsn)) for lsn, way in ways.items()
+        )
+        count = min(len(ways), RECENT_KEPT)
         arrived = [
             Arrival(
-                commit=commit,
-                committed_monotonic=primary.committed_monotonic(commit.lsn),
-                applied_monotonic=replica.committed_monotonic(commit.lsn),
-                delay_seconds=self.link.delay_seconds,
+                commit, ways[commit.lsn].committed, replica.committed_monotonic(commit.lsn), ways[commit.lsn].arrives
             )
-            for commit in primary.commits(lsn - count, count)
+            for commit in primary.commits(replica.position.lsn - count, count)
         ]
         self.recent = (*reversed(arrived), *self.recent)[:RECENT_KEPT]
+
+    def _due(self, lsn: int) -> float:
+        return self.way(lsn).arrives + ROUNDING_SECONDS
 
     def _behind(self) -> int:
         return self.pair.primary.position.lsn - self.pair.replica.position.lsn
@@ -189,7 +224,7 @@ class Replicator:
         """Also lets the replica's file show what arrived, unless more is about to; then its own thread does it soon enough."""
         primary, replica = self.pair.primary, self.pair.replica
         lsn = replica.position.lsn
-        due = self.link.due(primary.committed_monotonic(lsn + 1)) if primary.position.lsn > lsn else None
+        due = self._due(lsn + 1) if primary.position.lsn > lsn else None
         if due is None or due > now + SHOW_GAP_SECONDS:
             replica.wait_shown(lsn)
         return due

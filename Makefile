@@ -33,9 +33,6 @@ format: $(VENV)/.dev ## put the code into the one format
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: $(VENV)/.dev ## measure the shop against its peers and its own goals (ROWS="name …" for some rows)
-	@$(PY) -m bench $(ROWS)
-
 lock: $(VENV)/.dev ## after a change of requirements*.txt: renew the files of versions and hashes
 	@$(LOCK) requirements.txt --output-file requirements.lock
 	@$(LOCK) requirements-dev.txt --output-file requirements-dev.lock

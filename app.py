@@ -21,6 +21,7 @@ from shop.demo.seed import seed
 from shop.errors import SettingError, WritesUnavailable
 from shop.lock import FolderLock
 from shop.replication.embedded import EmbeddedReplication
+from shop.replication.failover import EmbeddedFailover, complete_rejoin
 from shop.replication.pair import Pair, open_pair
 from shop.replication.schedule import Schedule
 from shop.repository.embedded import EmbeddedRepository
@@ -66,6 +67,7 @@ class _Parts:
     pair: Pair
     replication: EmbeddedReplication
     services: Services
+    rejoined: str = ""  # what opening completed of an earlier failover
 
     def backup(self, path: Path) -> Position:
         """Write a consistent copy of the primary's file. Raises OSError."""
@@ -77,11 +79,13 @@ def _open(config: Config, clock: Clock) -> Iterator[_Parts]:
     """The folder's stores and what is built on them; the caller holds the folder's lock."""
     pair = open_pair(config.instance, clock)
     try:
+        rejoined = complete_rejoin(pair)
         replication = EmbeddedReplication(
             pair, clock=clock, delay_seconds=config.replication_delay, currency=config.currency
         )
         repository = EmbeddedRepository(pair.primary)
-        yield _Parts(pair, replication, Services(config, clock, repository, replication))
+        failover = EmbeddedFailover(pair, replication, repository, clock=clock, currency=config.currency)
+        yield _Parts(pair, replication, Services(config, clock, repository, replication, failover), rejoined)
     finally:
         pair.close()
 
@@ -101,8 +105,9 @@ def _serve(config: Config, lock: FolderLock) -> None:
     address = url_of(listener)
     lock.announce(address)
     with _open(config, SystemClock()) as parts:
-        for line in parts.pair.announcements:
-            _log.warning("recovery", what=line)
+        for line in (*parts.pair.announcements, parts.rejoined):
+            if line:
+                _log.warning("recovery", what=line)
         password = _first_start(parts)
         app = factory.create_app(parts.services, secret_key=secret_key(config))
         server = Server(logs.log_requests(app), listener)
@@ -147,9 +152,8 @@ def _first_start(parts: _Parts) -> str:
 
 
 def _runtime(parts: _Parts, server: Server, lock: FolderLock) -> runtime.Runtime:
-    store = parts.pair.primary
-
     def counters() -> dict[str, float]:
+        store = parts.pair.primary
         return {
             "store_commits": store.commits_made,
             "store_journal_fsyncs": store.syncs,

@@ -131,6 +131,12 @@ class SimDisk:
     def sync_folder(self, folder: Path) -> None:
         self._did(Op("sync_folder", path=folder))
 
+    def make_folder(self, folder: Path) -> None:
+        """Folders are always there: what is tested is their files."""
+
+    def names_in(self, folder: Path) -> list[str]:
+        return [path.name for path in self.names if path.parent == folder]
+
     def unlink(self, path: Path) -> None:
         self._did(Op("unlink", self._named(path).id, path))
         del self.names[path]

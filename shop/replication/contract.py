@@ -170,3 +170,85 @@ class Replication(Protocol):
     def resync(self) -> None:
         """Replace the replica with a fresh snapshot of the primary; a crash leaves the old replica or the new one."""
         ...
+
+
+class Decision(Struct, frozen=True):
+    """What was decided about a lost commit. `kind`: "re-entered" or "discarded"."""
+
+    kind: str
+    sentence: str  # what became of it, or the reason it was discarded for
+    by: str
+    at: str
+
+
+class LostCommit(Struct, frozen=True, kw_only=True):
+    """One commit that a failover left behind."""
+
+    id: str  # "<timeline>-<lsn>", the name of its file in lost/
+    timeline: int
+    lsn: int
+    at: str
+    summary: str
+    order_number: str = ""  # of an order that was placed in it
+    customer: str = ""
+    order_cents: int = 0
+    decision: Decision | None = None
+
+
+class Invoice(Struct, frozen=True, kw_only=True):
+    """What one failover cost. Empty commits (the begin of a timeline) are no loss and not listed."""
+
+    timeline: int  # the one that was left
+    commits: Sequence[LostCommit]  # oldest first
+    orders: int
+    order_cents: int
+    carts: int
+    edits: int  # of products and categories
+    sentence: str  # "3 writes, 2 orders, €123.40", or "nothing"
+
+
+class Promotion(Struct, frozen=True, kw_only=True):
+    """A change of roles that has happened."""
+
+    primary: str  # the file that is primary now
+    timeline: int
+    fork: Position  # the last position that both histories share
+    invoice: Invoice
+    sentence: str
+
+
+class Failover(Protocol):
+    """Changing which side is primary, and what became of the commits that were left behind. Safe from any thread."""
+
+    def promote(self, *, by: str, expected_timeline: int | None = None) -> Promotion:
+        """Unplanned: go on from the replica at once. What has not arrived there is lost, and kept for review.
+
+        Raises `Conflict`, and has changed nothing, when the primary is not on *expected_timeline* any more, when the replica's
+        history does not begin the primary's, or when the promotion could not be written.
+        """
+        ...
+
+    def switch_over(self, *, by: str, expected_timeline: int | None = None) -> Promotion:
+        """Planned: take no writes, let everything cross, then promote. Nothing is lost. Raises `Conflict` as `promote` does, also
+        when the replica does not catch up in time; the primary takes writes again then."""
+        ...
+
+    def invoices(self) -> Sequence[Invoice]:
+        """Of every failover that left anything behind, newest first."""
+        ...
+
+    def damaged(self) -> Sequence[str]:
+        """Files in lost/ that cannot be read."""
+        ...
+
+    def lost_order(self, number: str) -> LostCommit | None:
+        """The lost commit that placed this order."""
+        ...
+
+    def reenter(self, commit_id: str, *, by: str) -> Decision:
+        """Do again what a lost commit did. Raises `NotFound`; `Conflict` with the reason when it cannot be done now."""
+        ...
+
+    def discard(self, commit_id: str, reason: str, *, by: str) -> Decision:
+        """Decide that a lost commit stays lost. Raises `NotFound`, `Conflict`; `Invalid` on the field `reason`."""
+        ...

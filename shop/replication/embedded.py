@@ -6,6 +6,7 @@ primary is never seen behind its replica.
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
@@ -61,11 +62,30 @@ class EmbeddedReplication:
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
         """Call *listener* with each new durable LSN of the primary; it holds up the commit, so it must be quick."""
-        self._pair.primary.on_commit(listener)
+
+        def of_primary(store: Store) -> Callable[[int], None]:
+            return lambda lsn: listener(lsn) if self._pair.primary is store else None
+
+        for store in (self._pair.primary, self._pair.replica):  # either may be the primary tomorrow
+            store.on_commit(of_primary(store))
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call *listener* when a knob was turned or the replica replaced: what was due may be another moment now."""
         self._listeners.append(listener)
+
+    # ---- for failover
+
+    def hold(self) -> AbstractContextManager[None]:
+        """A block in which no step runs and the replica stands still."""
+        return self._replicator.hold()
+
+    def roles_changed(self) -> None:
+        """The sides of the pair have been swapped; inside of `hold`."""
+        self._replicator.begin_anew()
+        with self._ledger_lock:
+            self._ledger = losses.Ledger(self._pair.replica.position.lsn)
+        self._found = ()
+        self._changed()
 
     def _changed(self) -> None:
         for listener in self._listeners:

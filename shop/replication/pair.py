@@ -35,7 +35,7 @@ ODD_NAME = "db.json"
 EVEN_NAME = "db_async.json"
 IS_REPLICA = "This is the replica: it takes the commits of the primary and no others."
 
-_KEEP_ALL = 0  # before the roles are known, either journal may be the queue
+KEEP_ALL = 0  # before the roles are known, either journal may be the queue
 _TIMELINE = re.compile(rb'"timeline":([0-9]{1,9})\b')
 
 
@@ -47,9 +47,10 @@ class Pair:
         self.replica = replica
         self._is_closed = False
         primary.keep_after(replica.position.lsn)
-        replica.keep_after(None)
+        # A side that was left by a failover holds what was lost in its journal until it has rejoined (`failover.complete_rejoin`).
+        replica.keep_after(KEEP_ALL if replica.position.timeline < primary.position.timeline else None)
         replica.refuse_writes(IS_REPLICA)
-        reason = _why_primary_is_short(primary, replica)
+        reason = why_primary_is_short(primary, replica)
         if reason:
             primary.refuse_writes(reason)
 
@@ -72,8 +73,19 @@ class Pair:
         primary, replica = self.primary, self.replica
         state = primary.state
         replica.install(state, primary.store_id, primary.path.name)
+        replica.keep_after(None)
         primary.keep_after(state.position.lsn)
         primary.allow_writes()
+
+    def swap(self, fork_lsn: int) -> None:
+        """The roles change hands: the caller has fenced the old primary and begun a new timeline on the other side.
+
+        Both journals keep what is above the fork: the new primary for the replica to follow, the old one until its left-behind
+        commits have been written to `lost/`.
+        """
+        self.primary, self.replica = self.replica, self.primary
+        self.primary.keep_after(fork_lsn)
+        self.replica.keep_after(fork_lsn)
 
     def close(self) -> None:
         """The primary first, so that nothing is acknowledged any more; commits in flight stay in its journal. Closing twice is harmless."""
@@ -131,7 +143,7 @@ class _Opener:
     def open(self, path: Path, *, other: Path) -> Store:
         try:
             return open_store(
-                path, self.schema, indexes=self.indexes, keep_after=_KEEP_ALL, clock=self.clock, files=self.files
+                path, self.schema, indexes=self.indexes, keep_after=KEEP_ALL, clock=self.clock, files=self.files
             )
         except StoreDamaged as error:
             raise _damaged(error, path, other) from error
@@ -174,7 +186,7 @@ def _by_role(odd: Store, even: Store) -> tuple[Store, Store]:
     return (odd, even) if highest % 2 else (even, odd)
 
 
-def _why_primary_is_short(primary: Store, replica: Store) -> str:
+def why_primary_is_short(primary: Store, replica: Store) -> str:
     """The second witness: recovery alone cannot tell a damaged last commit from one that was never acknowledged."""
     here, there = primary.position, replica.position
     if primary.store_id != replica.store_id or there <= here:

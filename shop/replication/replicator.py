@@ -150,6 +150,7 @@ class Replicator:
         with self._lock:
             self.trouble = self.failure = None
             self._is_in_contact = False
+            self.timetable.restart(self.pair.replica.position.lsn)
 
     # ---- inside a step
 

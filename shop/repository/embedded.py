@@ -43,6 +43,10 @@ class EmbeddedRepository:
         self.after_commit: list[Callable[[Position], None]] = []
         self._lists = _Lists()
 
+    def switch(self, store: Store) -> None:
+        """Go on with *store*: the other side, after a promotion. Units that have begun finish on the old one."""
+        self.store = store
+
     @contextmanager
     def view(self) -> Iterator[ReadUnit]:
         """A snapshot that never changes while it is held."""
@@ -57,7 +61,8 @@ class EmbeddedRepository:
 
     def why_read_only(self) -> str:
         """For the people in front of the page; the store's own `problem` names files and is for operators."""
-        return "" if self.store.is_writable else _sentence(self.store)
+        store = self.store
+        return "" if store.is_writable else _sentence(store)
 
 
 class _Update:

@@ -11,7 +11,16 @@ from shop.store.errors import (
 )
 from shop.store.files import OS_FILES, Files
 from shop.store.journal import Commit
-from shop.store.opening import Schema, create_store, forked, is_absent, journal_path, open_store, read_snapshot
+from shop.store.opening import (
+    Schema,
+    create_store,
+    decode_commit,
+    forked,
+    is_absent,
+    journal_path,
+    open_store,
+    read_snapshot,
+)
 from shop.store.state import Index, Op, Position, State
 from shop.store.store import Store
 from shop.store.unit import Unit
@@ -35,6 +44,7 @@ __all__ = [
     "StoreReadOnly",
     "Unit",
     "create_store",
+    "decode_commit",
     "forked",
     "is_absent",
     "journal_path",

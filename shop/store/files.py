@@ -62,6 +62,16 @@ class Files:
         finally:
             os.close(fd)
 
+    def make_folder(self, folder: Path) -> None:
+        """*folder*, for its owner only (0700), if there is none yet; its name is on the disk when this returns."""
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700)
+        self.sync_folder(folder.parent)
+
+    def names_in(self, folder: Path) -> list[str]:
+        """What *folder* holds, in no order; nothing when there is no such folder."""
+        return os.listdir(folder) if folder.is_dir() else []
+
     def unlink(self, path: Path) -> None:
         os.unlink(path)
 

@@ -16,9 +16,9 @@ import msgspec
 from shop.clock import Clock, SystemClock
 from shop.store.checkpoint import Header, read_bytes, read_file, write_big, write_file
 from shop.store.codec import Codec
-from shop.store.errors import StoreDamaged
+from shop.store.errors import StoreDamaged, StoreMismatch
 from shop.store.files import OS_FILES, Files
-from shop.store.journal import JournalIndex, chain, encode_core, first_checksum
+from shop.store.journal import BadLine, Commit, JournalIndex, chain, decode_line, encode_core, first_checksum
 from shop.store.log import Log
 from shop.store.recovery import Kept, replay
 from shop.store.state import Index, Position, State, build_state
@@ -157,6 +157,14 @@ def read_snapshot(
     """Store id and state of a checkpoint file alone, checked: a backup. Raises `StoreDamaged`."""
     header, collections = read_file(files, path, Codec(schema))
     return header.store_id, build_state(header.position, collections, by_collection(indexes), header.forks)
+
+
+def decode_commit(line: bytes, schema: Schema) -> Commit:
+    """One journal line (with or without its newline), checked and decoded; raises `StoreMismatch`."""
+    try:
+        return decode_line(line.rstrip(b"\n"), Codec(schema))
+    except BadLine as error:
+        raise StoreMismatch(str(error)) from error
 
 
 def forked(state: State, *, timeline: int, at: datetime) -> State:

@@ -297,6 +297,14 @@ class Store:
         with self._write_lock:
             self._refused = reason
 
+    def finish_writes(self, reason: str) -> Position:
+        """Refuse updates as `refuse_writes` does; when this returns, those under way are durable or have failed, and nothing
+        follows the position returned."""
+        self.refuse_writes(reason)
+        self._leadership.acquire()
+        self._lead()
+        return self.position
+
     def allow_writes(self) -> None:
         with self._write_lock:
             self._refused = ""
@@ -553,9 +561,7 @@ class Store:
         self._stirred.set()
         if self._thread is not None:
             self._thread.join()
-        self.refuse_writes("The store is closed.")
-        self._leadership.acquire()
-        self._lead()
+        self.finish_writes("The store is closed.")
         with self._checkpoint_lock:
             if not self._failed:
                 self._write_last()

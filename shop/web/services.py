@@ -7,7 +7,7 @@ from flask import current_app
 
 from shop.clock import Clock
 from shop.config import Config
-from shop.replication.contract import Replication
+from shop.replication.contract import Failover, Replication
 from shop.repository.contract import Repository
 
 
@@ -19,6 +19,7 @@ class Services:
     clock: Clock
     repository: Repository
     replication: Replication
+    failover: Failover | None = None  # None: roles cannot be changed here
 
 
 def services() -> Services:

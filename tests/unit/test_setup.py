@@ -154,7 +154,7 @@ def test_ci_runs_make_test_with_skips_as_failures_and_passes_its_verdict_on(tmp_
     bad = machine.run("bash", ".ci/run", env={"CI": "true"})
 
     assert good.returncode == 0, good.stderr
-    assert did[-1].split() == ["addopts", "-p", "tests.plugins.no_skips"]
+    assert did[-1].startswith("addopts -p tests.plugins.no_skips ")
     assert bad.returncode != 0
 
 

@@ -65,6 +65,9 @@ class FolderLock:
         """Give the folder back. The file stays, empty: removing it could pull it from under the next holder."""
         if self._fd >= 0:
             os.ftruncate(self._fd, 0)
+            # Closing is not enough: a program that is just being started still has its copy for a moment, because the kernel
+            # lets the parent go on before it closes what must not be inherited.
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1
 

@@ -379,6 +379,17 @@ def test_each_further_failure_waits_longer(stranger, clock):
     assert waits == [1, 2, 4, 8, 16, 30, 30]
 
 
+def test_the_slips_before_a_login_are_forgotten(app, stranger):
+    for _ in range(PER_ACCOUNT.free_tries - 1):
+        try_password(stranger)
+    log_in(stranger)
+    another_browser = Visitor(app.test_client())
+
+    statuses = [try_password(another_browser).status for _ in range(PER_ACCOUNT.free_tries)]
+
+    assert statuses == [403] * PER_ACCOUNT.free_tries
+
+
 def test_an_unknown_user_has_to_wait_just_the_same(stranger):
     statuses = [try_password(stranger, user="somebody").status for _ in range(PER_ACCOUNT.free_tries + 1)]
 

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from shop.errors import WritesUnavailable
@@ -449,6 +450,22 @@ def test_of_two_admins_the_second_is_told_what_the_first_changed_and_loses_nothi
     typed = typed_in(page)
     assert (typed["name"], typed["description"], typed["price"]) == ("My teapot", "Mine.\r\nMine too.", "19.00")
     assert product_in(repository, teapot).name == "Stone teapot"
+
+
+def test_a_text_of_several_lines_that_was_not_touched_is_not_taken_for_typed(
+    shopkeeper, second_shopkeeper, repository, teapot
+):
+    """A browser ends the lines of a field in two characters, also of a field that nobody touched."""
+    keep_products(repository, replace(teapot, description="One\nTwo"))
+    mine, theirs = shopkeeper.get(address(teapot)), second_shopkeeper.get(address(teapot))
+    theirs.send(address(teapot), description="Three")
+
+    page = mine.send(address(teapot), name="My teapot", description="One\r\nTwo", seen_description="One\r\nTwo")
+
+    assert changes_on(page) == [["Description", "One Two", "Three", "the new one, since you had not changed it"]]
+    assert typed_in(page)["description"] == "Three"
+    mixed = mine.send(address(teapot), name="My teapot", description="One\r\nTwo", seen_description="One\nTwo")
+    assert typed_in(mixed)["description"] == "Three"
 
 
 def test_the_second_admin_may_save_over_it_on_purpose(shopkeeper, second_shopkeeper, repository, teapot):

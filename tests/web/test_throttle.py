@@ -1,5 +1,6 @@
 """How fast passwords can be tried: slower with each failure, and never so slow that the shopkeeper stays outside."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -43,7 +44,18 @@ def test_trying_while_waiting_does_not_make_the_wait_longer(throttle, clock):
     assert throttle.admit({"key": RULE}) == 0
 
 
+class _SlowDict(dict):
+    """Lets other threads in between looking and keeping."""
+
+    def get(self, *args):
+        found = super().get(*args)
+        time.sleep(0.001)
+        return found
+
+
 def test_a_hundred_tries_at_once_are_as_many_as_are_free(throttle):
+    throttle._tries = _SlowDict()
+
     with ThreadPoolExecutor(16) as pool:
         waits = list(pool.map(lambda _: throttle.admit({"key": RULE}), range(100)))
 

@@ -25,7 +25,7 @@ from shop.replication.failover import EmbeddedFailover, complete_rejoin
 from shop.replication.pair import Pair, open_pair
 from shop.replication.schedule import Schedule
 from shop.repository.embedded import EmbeddedRepository
-from shop.server import Server, bind, url_of
+from shop.server import THREADS, Server, bind, url_of
 from shop.store import StoreError
 from shop.units import Position
 from shop.web import commands, factory, runtime
@@ -66,6 +66,7 @@ class _Parts:
 
     pair: Pair
     replication: EmbeddedReplication
+    repository: EmbeddedRepository
     services: Services
     rejoined: str = ""  # what opening completed of an earlier failover
 
@@ -81,11 +82,17 @@ def _open(config: Config, clock: Clock) -> Iterator[_Parts]:
     try:
         rejoined = complete_rejoin(pair)
         replication = EmbeddedReplication(
-            pair, clock=clock, delay_seconds=config.replication_delay, currency=config.currency
+            pair,
+            clock=clock,
+            delay_seconds=config.replication_delay,
+            currency=config.currency,
+            mode=config.replication_mode,
+            wait_places=THREADS // 2,
         )
         repository = EmbeddedRepository(pair.primary)
         failover = EmbeddedFailover(pair, replication, repository, clock=clock, currency=config.currency)
-        yield _Parts(pair, replication, Services(config, clock, repository, replication, failover), rejoined)
+        services = Services(config, clock, repository, replication, failover, laboratory=replication.laboratory)
+        yield _Parts(pair, replication, repository, services, rejoined)
     finally:
         pair.close()
 
@@ -115,6 +122,7 @@ def _serve(config: Config, lock: FolderLock) -> None:
         schedule = Schedule(parts.replication, parts.services.clock)
         parts.pair.start()
         schedule.start()
+        parts.repository.gate = parts.replication.gate  # only now: without the schedule nothing crosses to wait for
         try:
             _log.info("started", address=address, pid=os.getpid())
             with suppress(OSError):  # nobody reads it: no reason not to open

@@ -22,6 +22,7 @@ from shop.errors import SettingError
 SECRET_KEY_LENGTH_MIN = 32
 ADMIN_PASSWORD_LENGTH_MIN = 12
 REPLICATION_DELAY_MAX = 3600.0
+REPLICATION_MODES = ("async", "semi-sync", "sync")
 
 KNOWN = (
     "HOST",
@@ -63,7 +64,7 @@ class Config(Struct, frozen=True, kw_only=True):
     secret_key: str = ""  # SHOP_SECRET_KEY; "" = kept in <instance>/secret_key, generated at the first start
     admin_password: str = ""  # SHOP_ADMIN_PASSWORD; "" = generated at the first start, printed once
     replication_delay: float = 5.0  # SHOP_REPLICATION_DELAY, seconds
-    replication_mode: str = "async"  # SHOP_REPLICATION_MODE: async (semi-sync and sync come with the laboratory)
+    replication_mode: str = "async"  # SHOP_REPLICATION_MODE: async, semi-sync or sync
     currency: str = "EUR"  # SHOP_CURRENCY, ISO 4217
 
     def __repr__(self) -> str:
@@ -217,10 +218,8 @@ def _replication_delay(value: str) -> float:
 
 
 def _replication_mode(value: str) -> str:
-    if value in ("semi-sync", "sync"):
-        raise SettingError(f"SHOP_REPLICATION_MODE is {value!r}, which is not supported yet; it must be async.")
-    if value != "async":
-        raise _wrong("SHOP_REPLICATION_MODE", value, "async")
+    if value not in REPLICATION_MODES:
+        raise _wrong("SHOP_REPLICATION_MODE", value, "async, semi-sync or sync")
     return value
 
 

@@ -15,6 +15,7 @@ class State(StrEnum):
     IN_SYNC = "in-sync"  # positions are equal, however long ago the last write was
     BEHIND = "behind"  # commits are waiting or crossing
     PAUSED = "paused"  # an operator holds the link; commits wait
+    OUTAGE = "outage"  # the cable is broken; commits wait until it is whole again
     FAILING = "failing"  # the last step raised; it is retried with a growing delay
     REFUSED = "refused"  # the histories differ, or the replica is ahead; nothing is copied until somebody decides
     SNAPSHOT_NEEDED = "snapshot-needed"  # the journal no longer holds what the replica lacks; a resync is due
@@ -26,6 +27,15 @@ class CommitState(StrEnum):
     IN_FLIGHT = "in-flight"  # durable on the primary; dies with it
     ARRIVED = "arrived"  # fsynced in the replica's journal
     APPLIED = "applied"  # in the state the replica's readers see
+    VERIFIED = "verified"  # both sides were compared since, and found equal
+
+
+class Mode(StrEnum):
+    """What a writer waits for before it is answered; the value is what SHOP_REPLICATION_MODE and the page say."""
+
+    ASYNC = "async"  # nothing
+    SEMI_SYNC = "semi-sync"  # until its commit has arrived; for so long at most, then on without
+    SYNC = "sync"  # until its commit is applied
 
 
 class Change(Struct, frozen=True):
@@ -88,6 +98,11 @@ class Link(Struct, frozen=True):
 
     delay_seconds: float
     is_paused: bool
+    jitter_seconds: float = 0.0  # up to so much longer, by chance
+    bandwidth: float = 0.0  # bytes a second; 0 = no limit
+    loss_percent: float = 0.0  # of the tries; each lost one costs a round trip
+    is_out: bool = False  # the cable is broken
+    out_for_seconds: float = 0.0  # until it is whole again
 
 
 class Retry(Struct, frozen=True):
@@ -96,6 +111,72 @@ class Retry(Struct, frozen=True):
     attempts: int
     error: str
     next_in_seconds: float
+
+
+class Latency(Struct, frozen=True):
+    """How long this shop's own commits took under one mode, from leaving the update to the answer; None before there is one."""
+
+    mode: Mode
+    commits: int  # measured, of the last ones
+    p50_seconds: float | None
+    p99_seconds: float | None
+
+
+class Modes(Struct, frozen=True, kw_only=True):
+    """What writers wait for, and what that costs."""
+
+    mode: Mode
+    timeout_seconds: float  # of semi-sync
+    is_fallen_back: bool  # semi-sync has given up waiting and goes on as async, until the far side has caught up
+    fall_backs: int  # since the start
+    waiting: int  # writers, now
+    places: int  # that may wait at the same time
+    turned_away: int  # writers, since the start, before anything was written
+    latencies: Sequence[Latency]  # of each mode
+
+
+class Step(Struct, frozen=True):
+    """One step of a commit's way, done or to come."""
+
+    name: str  # "committed", "left", "arrived", "applied", "verified"
+    at: str | None  # None: not known
+    after_seconds: float | None  # since it was committed
+    is_done: bool
+
+
+class Journey(Struct, frozen=True, kw_only=True):
+    """One commit followed end to end."""
+
+    timeline: int
+    lsn: int
+    state: CommitState
+    summary: str
+    changes: Sequence[Change]  # empty when the journals have forgotten it
+    tries: int  # 1 = none was lost
+    size_bytes: int | None
+    steps: Sequence[Step]
+    checksum: str = ""
+
+
+class PastSide(Struct, frozen=True):
+    """One side as it was."""
+
+    file: str
+    position: Position
+    counts: dict[str, int]
+
+
+class Past(Struct, frozen=True, kw_only=True):
+    """Both sides as they were at one moment."""
+
+    number: int  # of the moment; they count up
+    first: int  # the oldest one that is kept
+    last: int
+    at: str
+    primary: PastSide
+    replica: PastSide
+    differences: Sequence["Difference"]
+    differences_not_shown: int = 0
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -112,6 +193,7 @@ class Status(Struct, frozen=True, kw_only=True):
     in_flight: Sequence[CommitOnTheWay]  # oldest first, the first IN_FLIGHT_SHOWN of them
     recent: Sequence[CommitOnTheWay]  # applied lately, newest first
     retry: Retry
+    modes: Modes | None = None  # what writers wait for; None where nobody ever waits
     version: str  # changes whenever anything above but ages and countdowns changes; the page's ETag is made of it
 
 
@@ -169,6 +251,51 @@ class Replication(Protocol):
 
     def resync(self) -> None:
         """Replace the replica with a fresh snapshot of the primary; a crash leaves the old replica or the new one."""
+        ...
+
+
+class Laboratory(Protocol):
+    """The knobs of the link and of the writers, and looking back. Safe from any thread; nothing of it blocks on the link.
+
+    A number that is none for a knob raises `Invalid` on the knob's field.
+    """
+
+    def set_jitter(self, seconds: float) -> None: ...
+    def set_bandwidth(self, bytes_a_second: float) -> None:
+        """0 lifts the limit."""
+        ...
+
+    def set_loss(self, percent: float) -> None: ...
+    def cut(self, seconds: float) -> None:
+        """Break the cable for so long; the field is `outage`."""
+        ...
+
+    def mend(self) -> None:
+        """Make it whole again now."""
+        ...
+
+    def set_mode(self, mode: str) -> None:
+        """From the next write on."""
+        ...
+
+    def set_timeout(self, seconds: float) -> None:
+        """Of semi-sync."""
+        ...
+
+    def take_notice(self) -> str:
+        """What the last update of this thread is to be told although it succeeded, once; "" mostly."""
+        ...
+
+    def journey(self, timeline: int, lsn: int) -> Journey | None:
+        """One commit, wherever it is; None when there is none, or it was so long ago that nothing is known of it any more."""
+        ...
+
+    def commit_of(self, collection: str, id: str) -> tuple[int, int] | None:
+        """Timeline and LSN of the newest of the last commits that touched this record."""
+        ...
+
+    def past(self, number: int | None = None) -> Past | None:
+        """Both sides at moment *number*, the newest without one; the nearest that is kept. None before anything has happened."""
         ...
 
 

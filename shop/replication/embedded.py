@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
+import msgspec
+
 from shop import losses
 from shop.clock import Clock
 from shop.errors import Conflict
@@ -21,13 +23,16 @@ from shop.replication.contract import (
     CommitState,
     Difference,
     Lag,
+    Mode,
     Outcome,
     Retry,
     Side,
     Status,
     Verdict,
 )
+from shop.replication.laboratory import EmbeddedLaboratory
 from shop.replication.link import Link
+from shop.replication.modes import Far, Gate
 from shop.replication.pair import IS_REPLICA, Pair
 from shop.replication.replicator import Arrival, Replicator
 from shop.replication.replicator import Outcome as StepOutcome
@@ -36,23 +41,39 @@ from shop.units import Position
 
 IN_FLIGHT_SHOWN = 50
 DIFFERENCES_SCANNED = 1000  # commits on the way that are looked through for records that differ
+WAIT_PLACES = 4  # half of the server's threads
 FOUND_KEPT = 1000  # differences remembered of the last verification
 
 
 class EmbeddedReplication:
     """See `contract.Replication`; `sync_once` and the two `on_…` are for the schedule."""
 
-    def __init__(self, pair: Pair, *, clock: Clock, delay_seconds: float, currency: str) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        *,
+        clock: Clock,
+        delay_seconds: float,
+        currency: str,
+        mode: str = Mode.ASYNC,
+        wait_places: int = WAIT_PLACES,
+        seed: int = 0,
+    ) -> None:
         self._pair = pair
         self._clock = clock
         self._currency = currency
-        self._link = Link(delay_seconds)
+        self._link = Link(delay_seconds, seed=seed)
         self._replicator = Replicator(pair, self._link)
         self._listeners: list[Callable[[], None]] = []
         self._ledger = losses.Ledger(pair.replica.position.lsn)
         self._ledger_lock = threading.Lock()  # guards _ledger
         self._found: tuple[verify.Key, ...] = ()  # by the last verification; replaced, never changed
         self._verifications = 0
+        self.gate = Gate(clock, self._far, places=wait_places, mode=Mode(mode))
+        self.laboratory = EmbeddedLaboratory(self._replicator, self.gate, clock, currency, self._changed)
+        for store in (pair.primary, pair.replica):
+            store.on_commit(self._moved)
+        self.on_change(self.gate.wake)
 
     # ---- for the schedule
 
@@ -72,6 +93,28 @@ class EmbeddedReplication:
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call *listener* when a knob was turned or the replica replaced: what was due may be another moment now."""
         self._listeners.append(listener)
+
+    # ---- for whoever waits for the far side
+
+    def _moved(self, lsn: int) -> None:
+        """One of the sides has new commits. Called on its commit's thread, under its locks: nothing here takes one of them."""
+        self._replicator.history.mark(self._pair, self._clock.monotonic())
+        self.gate.wake()
+
+    def _far(self) -> Far:
+        there, here = self._pair.replica.state, self._pair.primary.state
+        reached = Position(*there.position)
+        return Far(reached, reached, self._why_down(), self._oldest_committed(here, there))
+
+    def _why_down(self) -> str:
+        """Why nothing crosses, as the rest of a sentence; "" while something may."""
+        if self._replicator.trouble:
+            return "the two sides are no longer joined"
+        if self._link.is_paused:
+            return "the link to it is paused"
+        if self._link.is_out(self._clock.monotonic()):
+            return "the cable to it is broken"
+        return "it does not answer" if self._replicator.failure else ""
 
     # ---- for failover
 
@@ -101,7 +144,8 @@ class EmbeddedReplication:
         state = self._state(here, there, retry)
         primary = _side("primary", self._pair.primary, here)
         replica = _side("replica", self._pair.replica, there)
-        link = contract.Link(delay_seconds=self._link.delay_seconds, is_paused=self._link.is_paused)
+        link = self._knobs(now)
+        modes = self.gate.status()
         arrivals = self._replicator.recent
         return Status(
             at=_timestamp(at),
@@ -115,7 +159,29 @@ class EmbeddedReplication:
             in_flight=self._in_flight(here, there, now),
             recent=[self._arrived(arrival, now, at) for arrival in arrivals],
             retry=retry,
-            version=_digest(state, primary, replica, link, retry.attempts, retry.error, self._verifications),
+            modes=modes,
+            version=_digest(
+                state,
+                primary,
+                replica,
+                msgspec.structs.replace(link, out_for_seconds=0.0),
+                retry.attempts,
+                retry.error,
+                self._verifications,
+                modes,
+            ),
+        )
+
+    def _knobs(self, now: float) -> contract.Link:
+        knobs = self._link.knobs
+        return contract.Link(
+            delay_seconds=knobs.delay_seconds,
+            is_paused=self._link.is_paused,
+            jitter_seconds=knobs.jitter_seconds,
+            bandwidth=knobs.bandwidth,
+            loss_percent=knobs.loss_percent,
+            is_out=self._link.is_out(now),
+            out_for_seconds=self._link.out_for(now),
         )
 
     def _state(self, here: State, there: State, retry: Retry) -> contract.State:
@@ -124,6 +190,8 @@ class EmbeddedReplication:
             return trouble.state
         if self._link.is_paused:
             return contract.State.PAUSED
+        if self._link.is_out(self._clock.monotonic()):
+            return contract.State.OUTAGE
         if retry.attempts:
             return contract.State.FAILING
         return contract.State.IN_SYNC if here.position == there.position else contract.State.BEHIND
@@ -138,6 +206,8 @@ class EmbeddedReplication:
                 return "Both sides hold the same data."
             case contract.State.PAUSED:
                 return f"The link is paused; {waiting} waiting on the primary. Resume lets them cross."
+            case contract.State.OUTAGE:
+                return f"The cable is broken; {waiting} waiting on the primary. They leave anew when it is whole again."
             case contract.State.FAILING:
                 return (
                     f"The replica could not take the next commit; attempt {retry.attempts} failed: {retry.error.rstrip('.')}."
@@ -148,14 +218,21 @@ class EmbeddedReplication:
 
     def _lag(self, here: State, there: State, now: float) -> Lag:
         committed = self._oldest_committed(here, there)
-        if committed is None:
+        due = self._due(there.position.lsn + 1)
+        if committed is None or due is None:
             return Lag(commits=max(0, here.position.lsn - there.position.lsn), oldest_seconds=0.0, stalled_seconds=0.0)
-        waits_since = max(self._link.due(committed), self._replicator.progress_monotonic or 0.0)
+        waits_since = max(due, self._replicator.progress_monotonic or 0.0)
         return Lag(
             commits=here.position.lsn - there.position.lsn,
             oldest_seconds=max(0.0, now - committed),
             stalled_seconds=max(0.0, now - waits_since),
         )
+
+    def _due(self, lsn: int) -> float | None:
+        try:
+            return self._replicator.way(lsn).arrives
+        except (IndexError, StoreError):
+            return None  # there is none, it has arrived, or the journal no longer tells
 
     def _oldest_committed(self, here: State, there: State) -> float | None:
         """When the oldest commit that is not applied was made; None when there is none or the journal no longer tells."""
@@ -200,8 +277,8 @@ class EmbeddedReplication:
 
     def _crossing(self, commit: Commit, now: float) -> CommitOnTheWay | None:
         try:
-            committed = self._pair.primary.committed_monotonic(commit.lsn)
-        except IndexError:
+            way = self._replicator.way(commit.lsn)
+        except (IndexError, StoreError):
             return None  # it arrived, and the journal was cut, since it was read
         return CommitOnTheWay(
             timeline=commit.timeline,
@@ -210,8 +287,8 @@ class EmbeddedReplication:
             summary=losses.summary(commit.ops, self._currency),
             changes=_changes(commit),
             committed_at=commit.at,
-            due_in_seconds=max(0.0, self._link.due(committed) - now),
-            progress=self._link.progress(committed, now),
+            due_in_seconds=max(0.0, way.arrives - now),
+            progress=0.0 if self._link.is_out(now) else way.progress(now),
         )
 
     def _arrived(self, arrival: Arrival, now: float, at: datetime) -> CommitOnTheWay:
@@ -262,6 +339,9 @@ class EmbeddedReplication:
         if found.outcome is not Outcome.INCONCLUSIVE:
             self._found = tuple(found.keys[:FOUND_KEPT])
         self._verifications += 1
+        if found.outcome is Outcome.IN_SYNC:
+            timeline, lsn, _ = snapshots.replica.position
+            self._replicator.history.verified(timeline, lsn, self._clock.monotonic())
         differences = [
             verify.difference(key, snapshots.primary, snapshots.replica, currency=self._currency, is_explained=False)
             for key in found.keys[:FOUND_KEPT]

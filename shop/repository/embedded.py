@@ -31,6 +31,26 @@ _TAKEN = {  # unique index -> the field to mark, and the sentence
 }
 
 
+class Pass(Protocol):
+    """One update's way through a gate."""
+
+    def commits(self) -> None:
+        """Its block has been left without an error."""
+        ...
+
+    def leave(self, committed: Position | None) -> None:
+        """It is over: durable and shown at this position, or None, nothing was written. May wait; must not raise."""
+        ...
+
+
+class Gate(Protocol):
+    """Decides whether an update may begin now, and how long it waits after its commit. See `shop.replication.modes`."""
+
+    def enter(self) -> Pass:
+        """Called before the store's lock is taken. Raises `WritesUnavailable`: then the update does not begin."""
+        ...
+
+
 class EmbeddedRepository:
     """The shop's records in a store of `schema.SCHEMA` and `schema.INDEXES`.
 
@@ -41,6 +61,7 @@ class EmbeddedRepository:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.after_commit: list[Callable[[Position], None]] = []
+        self.gate: Gate | None = None
         self._lists = _Lists()
 
     def switch(self, store: Store) -> None:
@@ -72,25 +93,41 @@ class _Update:
         self._repository = repository
         self._store = repository.store
         self._unit = self._store.update()
+        self._pass: Pass | None = None
 
     def __enter__(self) -> WriteUnit:
+        gate = self._repository.gate
+        self._pass = gate.enter() if gate is not None else None
         try:
             return _Writer(self._unit.__enter__(), self._repository._lists)
-        except StoreError as error:
-            raise _unavailable(self._store, error) from error
+        except BaseException as error:
+            self._leave(None)
+            if isinstance(error, StoreError):
+                raise _unavailable(self._store, error) from error
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        committed = None
+        if self._pass is not None and error is None:
+            self._pass.commits()
         try:
             self._unit.__exit__(kind, error, trace)
+            if self._unit.committed is not None:
+                committed = Position(*self._unit.committed)
+                self._store.wait_shown(committed.lsn)
         except StoreError as failure:
             raise _unavailable(self._store, failure) from failure
-        committed = self._unit.committed
+        finally:
+            self._leave(committed)
         if committed is not None:
-            self._store.wait_shown(committed.lsn)
             for call in self._repository.after_commit:
-                call(Position(*committed))
+                call(committed)
+
+    def _leave(self, committed: Position | None) -> None:
+        if self._pass is not None:
+            self._pass.leave(committed)
 
 
 class _Records(Protocol):

@@ -28,6 +28,7 @@ STATE_KINDS = {
     State.IN_SYNC: "success",
     State.BEHIND: "there",
     State.PAUSED: "warning",
+    State.OUTAGE: "danger",
     State.FAILING: "danger",
     State.REFUSED: "danger",
     State.SNAPSHOT_NEEDED: "danger",

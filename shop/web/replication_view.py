@@ -10,6 +10,7 @@ from shop.replication.contract import (
     CommitOnTheWay,
     CommitState,
     Difference,
+    Link,
     Outcome,
     Side,
     State,
@@ -41,6 +42,7 @@ STATE_WORDS = {
     State.IN_SYNC: "In sync",
     State.BEHIND: "Behind",
     State.PAUSED: "Paused",
+    State.OUTAGE: "Outage",
     State.FAILING: "Failing",
     State.REFUSED: "Refused",
     State.SNAPSHOT_NEEDED: "Snapshot needed",
@@ -49,6 +51,7 @@ STATE_TONES = {
     State.IN_SYNC: "calm",
     State.BEHIND: "busy",
     State.PAUSED: "held",
+    State.OUTAGE: "alarm",
     State.FAILING: "alarm",
     State.REFUSED: "alarm",
     State.SNAPSHOT_NEEDED: "alarm",
@@ -242,7 +245,9 @@ def view_of(
 
 def is_moving(status: Status) -> bool:
     """Whether the page would look different a moment later although nothing happened: something travels or counts down."""
-    return bool(status.lag.commits or status.in_flight or status.retry.attempts or just_landed(status))
+    return bool(
+        status.lag.commits or status.link.is_out or status.in_flight or status.retry.attempts or just_landed(status)
+    )
 
 
 def just_landed(status: Status) -> Sequence[CommitOnTheWay]:
@@ -254,6 +259,7 @@ LINK_WORDS = {
     State.IN_SYNC: "Open, nothing to carry",
     State.BEHIND: "Open, carrying",
     State.PAUSED: "Paused",
+    State.OUTAGE: "The cable is broken",
     State.FAILING: "Broken, trying again",
     State.REFUSED: "Closed",
     State.SNAPSHOT_NEEDED: "Gap",
@@ -261,6 +267,7 @@ LINK_WORDS = {
 
 REMEDIES = {
     State.PAUSED: "Press Resume, and what waits sets out again.",
+    State.OUTAGE: "The cable is whole again when the time is up, or when you mend it below. What was under way then leaves anew.",
     State.FAILING: "It is tried again by itself, more and more slowly. Nothing is skipped: writes cross in their order.",
     State.REFUSED: "Find out which side is right. If it is the primary, rebuild the replica from it below.",
     State.SNAPSHOT_NEEDED: "Rebuild the replica below: it then starts from a fresh copy of the primary.",
@@ -279,6 +286,8 @@ def headline_of(status: Status) -> str:
             return "The link is paused. Nothing is waiting."
         case State.PAUSED:
             return f"The link is paused: {waiting} {_verb(status.lag.commits, 'waits', 'wait')} on the primary."
+        case State.OUTAGE:
+            return f"The cable is broken for {seconds_text(status.link.out_for_seconds)} more; {_waits(status)}."
         case State.FAILING:
             return f"The replica cannot be reached; {_next_try(status)}."
         case State.REFUSED:
@@ -452,6 +461,11 @@ def plural(number: int, noun: str) -> str:
 # Helpers.
 
 
+def _waits(status: Status) -> str:
+    count = status.lag.commits
+    return f"{plural(count, 'write')} {_verb(count, 'waits', 'wait')} on the primary" if count else "nothing is waiting"
+
+
 def _is_are(number: int) -> str:
     return _verb(number, "is", "are")
 
@@ -474,7 +488,7 @@ def _next_try(status: Status) -> str:
 def _mood(commit: CommitOnTheWay, state: State) -> str:
     if commit.state is not CommitState.IN_FLIGHT:
         return "landed"
-    if state is State.PAUSED:
+    if state in (State.PAUSED, State.OUTAGE):
         return "held"
     return "moving" if state in (State.BEHIND, State.IN_SYNC) else "stuck"
 
@@ -525,13 +539,26 @@ def _link_note(status: Status) -> str:
     delay = status.link.delay_seconds
     if status.state is State.PAUSED:
         return "Nothing leaves until you resume."
+    if status.state is State.OUTAGE:
+        return f"Nothing crosses for {seconds_text(status.link.out_for_seconds)} more."
     if status.state is State.FAILING:
         return f"Next try in {seconds_text(status.retry.next_in_seconds)}."
     if status.state in (State.REFUSED, State.SNAPSHOT_NEEDED):
         return "Nothing is carried."
-    if delay == 0:
-        return "No delay: a write crosses at once."
-    return f"Each write takes {number_text(delay)} s to cross."
+    way = f"Each write takes {number_text(delay)} s to cross" if delay else "No delay: a write crosses at once"
+    return way + _extras(status.link) + "."
+
+
+def _extras(link: Link) -> str:
+    """What else the link does to a write, as the rest of the sentence."""
+    extras = []
+    if link.jitter_seconds:
+        extras.append(f"up to {number_text(link.jitter_seconds)} s longer by chance")
+    if link.bandwidth:
+        extras.append(f"{size_text(round(link.bandwidth))} a second")
+    if link.loss_percent:
+        extras.append(f"{number_text(link.loss_percent)} % of the tries lost")
+    return ", " + ", ".join(extras) if extras else ""
 
 
 def _side(side: Side, other: Side, *, place: str) -> SideView:

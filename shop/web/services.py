@@ -7,7 +7,7 @@ from flask import current_app
 
 from shop.clock import Clock
 from shop.config import Config
-from shop.replication.contract import Failover, Replication
+from shop.replication.contract import Failover, Laboratory, Replication
 from shop.repository.contract import Repository
 
 
@@ -20,6 +20,7 @@ class Services:
     repository: Repository
     replication: Replication
     failover: Failover | None = None  # None: roles cannot be changed here
+    laboratory: Laboratory | None = None  # None: the link has no knobs
 
 
 def services() -> Services:

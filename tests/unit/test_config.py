@@ -45,7 +45,7 @@ def test_every_setting_is_read(tmp_path):
             "SHOP_SECRET_KEY": GOOD_KEY,
             "SHOP_ADMIN_PASSWORD": GOOD_PASSWORD,
             "SHOP_REPLICATION_DELAY": "0.25",
-            "SHOP_REPLICATION_MODE": "async",
+            "SHOP_REPLICATION_MODE": "semi-sync",
             "SHOP_CURRENCY": "CHF",
         }
     )
@@ -57,7 +57,7 @@ def test_every_setting_is_read(tmp_path):
         secret_key=GOOD_KEY,
         admin_password=GOOD_PASSWORD,
         replication_delay=0.25,
-        replication_mode="async",
+        replication_mode="semi-sync",
         currency="CHF",
     )
 
@@ -95,8 +95,8 @@ def test_secrets_are_taken_as_typed():
         ("SHOP_REPLICATION_DELAY", "5s", "0 to 3600"),
         ("SHOP_REPLICATION_DELAY", "1e3", "0 to 3600"),
         ("SHOP_REPLICATION_MODE", "fast", "async"),
-        ("SHOP_REPLICATION_MODE", "semi-sync", "not supported yet"),
-        ("SHOP_REPLICATION_MODE", "sync", "not supported yet"),
+        ("SHOP_REPLICATION_MODE", "SYNC", "async, semi-sync or sync"),
+        ("SHOP_REPLICATION_MODE", "semisync", "async, semi-sync or sync"),
         ("SHOP_CURRENCY", "eur", "did you mean EUR?"),
         ("SHOP_CURRENCY", "XXX", "in use"),
         ("SHOP_CURRENCY", "DEM", "in use"),

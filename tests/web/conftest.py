@@ -49,7 +49,10 @@ def app(
     tmp_path: Path, clock: ManualClock, repository: EmbeddedRepository, replication: EmbeddedReplication
 ) -> Iterator[Flask]:
     config = Config(instance=tmp_path, replication_delay=DELAY_SECONDS, currency=CURRENCY)
-    app = create_app(Services(config, clock, repository, replication), secret_key="a key for tests only")
+    app = create_app(
+        Services(config, clock, repository, replication, laboratory=replication.laboratory),
+        secret_key="a key for tests only",
+    )
     yield app
     limiter.reset()
 

@@ -341,6 +341,7 @@ class Promotion(Struct, frozen=True, kw_only=True):
     timeline: int
     fork: Position  # the last position that both histories share
     invoice: Invoice
+    by: str  # who asked for it
     sentence: str
 
 

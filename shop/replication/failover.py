@@ -202,11 +202,9 @@ class EmbeddedFailover:
             self._pair.swap(min(fork.lsn, last.lsn))
             self._repository.switch(new)
             self._replication.roles_changed()
-            _log.warning(
-                "promoted", primary=new.path.name, timeline=new.position.timeline, fork=fork.lsn, left=last.lsn, by=by
-            )
             problem = self._rejoin()
-        return self._told(new, fork, losing.invoice(last.timeline, lost, self._folder, self._currency), problem)
+        invoice = losing.invoice(last.timeline, lost, self._folder, self._currency)
+        return self._told(new, fork, invoice, by, problem)
 
     def _begin_timeline(self, old: Store, new: Store) -> None:
         """The one commit point."""
@@ -239,7 +237,7 @@ class EmbeddedFailover:
         replica.refuse_writes(IS_REPLICA)
         return ""
 
-    def _told(self, new: Store, fork: Position, invoice: Invoice, problem: str) -> Promotion:
+    def _told(self, new: Store, fork: Position, invoice: Invoice, by: str, problem: str) -> Promotion:
         old_name = self._pair.replica.path.name
         sentence = f"{new.path.name} is the primary now, on timeline {new.position.timeline}. Lost: {invoice.sentence}."
         if problem:
@@ -251,6 +249,7 @@ class EmbeddedFailover:
             timeline=new.position.timeline,
             fork=UnitPosition(*fork),
             invoice=invoice,
+            by=by,
             sentence=sentence,
         )
 

@@ -109,6 +109,20 @@ def _add_repairs(shop: AppGroup, desk: "_Desk", clock: Clock) -> None:
         with desk.alone() as folder:
             click.echo(resync_from(folder, source, clock))
 
+    @shop.command("promote", with_appcontext=False)
+    @click.option("--yes", is_flag=True, help="Do not ask.")
+    def promote(yes: bool) -> None:
+        """Go on from the replica, as if the primary were lost.
+
+        What had not crossed is lost: it is printed, and kept in the folder lost/ for review at /admin/replication/lost. The old
+        primary follows as the replica.
+        """
+        if not yes:
+            _confirm("What has not crossed to the replica will be lost. Go on?", "This may lose orders")
+        result = desk.perform("promote", needs_shop=True)
+        click.echo(invoice_text(result["invoice"]))
+        click.echo(result["sentence"])
+
     @shop.command("restore", with_appcontext=False)
     @click.argument("file", type=click.Path(path_type=Path))
     @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -215,11 +229,12 @@ def _ask(note: Note, address: str, name: str, arguments: Mapping[str, Any]) -> R
     return dict(body)
 
 
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise SettingError("This replaces the shop's data: add --yes to go on.")
-    if not click.confirm(question):
-        raise SettingError("Nothing was changed.")
+def _confirm(question: str, why: str = "This replaces the shop's data") -> None:
+    with _one_line():
+        if not sys.stdin.isatty():
+            raise SettingError(f"{why}: add --yes to go on.")
+        if not click.confirm(question):
+            raise SettingError("Nothing was changed.")
 
 
 def _read_password() -> str:
@@ -235,6 +250,15 @@ def _read_password() -> str:
                 " be guessed: take a few unrelated words."
             )
     return password
+
+
+def invoice_text(invoice: Mapping[str, Any]) -> str:
+    """What a failover cost, for a shell."""
+    lines = [f"Invoice of losses, timeline {invoice['timeline']}: {invoice['sentence']}"]
+    for commit in invoice["commits"]:
+        customer = f", {commit['customer']}" if commit["customer"] else ""
+        lines.append(f"  {commit['id']:<12} {commit['at']}  {commit['summary']}{customer}")
+    return "\n".join(lines)
 
 
 def status_text(status: Mapping[str, Any]) -> str:

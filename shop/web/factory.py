@@ -17,6 +17,7 @@ from shop.web import (
     checkout,
     control,
     errors,
+    failover,
     filters,
     headers,
     machines,
@@ -54,6 +55,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
         admin_products,
         admin_orders,
         replication,
+        failover,
         machines,
         control,
     ):

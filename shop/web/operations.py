@@ -34,6 +34,7 @@ class Operations:
             "status": self.status,
             "verify": self.verify,
             "resync": self.resync,
+            "promote": self.promote,
             "backup": self.backup,
             "reset-admin-password": self.reset_admin_password,
         }
@@ -75,6 +76,13 @@ class Operations:
         self._services.replication.resync()
         replica = self._services.replication.status().replica
         return {"sentence": f"{replica.file} is a fresh copy of the primary, at commit {replica.position.lsn}."}
+
+    def promote(self, _arguments: Mapping[str, Any]) -> Result:
+        failover = self._services.failover
+        if failover is None:
+            raise Conflict("The sides of this shop cannot change their roles here.")
+        promotion = failover.promote(by="command line")
+        return {"sentence": promotion.sentence, "invoice": msgspec.to_builtins(promotion.invoice)}
 
     def backup(self, arguments: Mapping[str, Any]) -> Result:
         """To `path`, an absolute one. Replaces an existing file only when `overwrite` is true, and none of the shop's own."""

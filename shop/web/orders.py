@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from shop.errors import NotFound
 from shop.models import Order
 from shop.orders import COUNTRIES
-from shop.replication.contract import State
+from shop.replication.contract import LostCommit, State
 from shop.web.links import is_order_token, order_address
 from shop.web.services import services
 
@@ -26,7 +26,7 @@ def show(number: str) -> ResponseReturnValue:
     with services().repository.view() as unit:
         order = unit.order(number)
     if order is None:
-        return render_template("orders/missing.html", number=number), 404
+        return render_template("orders/missing.html", number=number, lost=_lost(number)), 404
     return render_template(
         "orders/show.html",
         order=order,
@@ -35,6 +35,12 @@ def show(number: str) -> ResponseReturnValue:
         crossing=_crossing_sentence(order),
         country_names=COUNTRIES,
     )
+
+
+def _lost(number: str) -> LostCommit | None:
+    """What is known of an order that a failover left behind."""
+    failover = services().failover
+    return failover.lost_order(number) if failover else None
 
 
 def _crossing_sentence(order: Order) -> str:

@@ -291,7 +291,7 @@ def test_each_command_explains_itself(tmp_path, monkeypatch):
         assert shown.exit_code == 0
         return shown.output
 
-    for name in ("seed", "status", "verify", "resync", "backup", "restore", "reset-admin-password"):
+    for name in ("seed", "status", "verify", "resync", "promote", "backup", "restore", "reset-admin-password"):
         assert re.search(rf"^  {name} +\S", help_of(), re.MULTILINE), f"{name} has no line in --help"
         assert len(help_of(name).splitlines()) > 4
     assert list(tmp_path.iterdir()) == [], "asking for help opens nothing"
@@ -309,3 +309,27 @@ def test_a_bad_setting_is_one_line(tmp_path):
     )
 
     assert_refused(ended, "PORT")
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "killed"])
+def test_promote_prints_what_is_lost_and_the_shop_goes_on_from_the_other_side(shop, new_shopper, is_running):
+    assert_done(flask_shop(shop.instance, "resync"))
+    shopper = new_shopper(shop.url)
+    numbers = [shopper.buy(SLUG) for _ in range(2)]
+    if not is_running:
+        shop.kill()
+
+    assert_refused(flask_shop(shop.instance, "promote"), "add --yes")
+    said = assert_done(flask_shop(shop.instance, "promote", "--yes"))
+
+    for number in numbers:
+        assert said.count(f"order {number}") == 1
+    assert "2 orders" in said
+    assert "db_async.json is the primary now, on timeline 2" in said
+    assert len(list((shop.instance / "lost").glob("*.jsonl"))) == said.count("\n  1-") == 4  # two carts, two orders
+    status = json.loads(assert_done(flask_shop(shop.instance, "status", "--json")))
+    assert (status["primary"]["file"], status["replica"]["file"]) == ("db_async.json", "db.json")
+    assert assert_done(flask_shop(shop.instance, "verify")).startswith("All ")
+    if not is_running:
+        shop.start()
+    assert new_shopper(shop.url).buy(SLUG).startswith("A2-")

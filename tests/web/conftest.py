@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from shop.clock import ManualClock
 from shop.config import Config
 from shop.replication.embedded import EmbeddedReplication
+from shop.replication.failover import EmbeddedFailover
 from shop.replication.pair import Pair, open_pair
 from shop.repository.embedded import EmbeddedRepository
 from shop.store import Store
@@ -45,12 +46,24 @@ def replication(pair: Pair, clock: ManualClock) -> EmbeddedReplication:
 
 
 @pytest.fixture
+def failover(
+    pair: Pair, replication: EmbeddedReplication, repository: EmbeddedRepository, clock: ManualClock
+) -> EmbeddedFailover:
+    """Waiting for the link lets the time of the test pass."""
+    return EmbeddedFailover(pair, replication, repository, clock=clock, currency=CURRENCY, wait=clock.advance)
+
+
+@pytest.fixture
 def app(
-    tmp_path: Path, clock: ManualClock, repository: EmbeddedRepository, replication: EmbeddedReplication
+    tmp_path: Path,
+    clock: ManualClock,
+    repository: EmbeddedRepository,
+    replication: EmbeddedReplication,
+    failover: EmbeddedFailover,
 ) -> Iterator[Flask]:
     config = Config(instance=tmp_path, replication_delay=DELAY_SECONDS, currency=CURRENCY)
     app = create_app(
-        Services(config, clock, repository, replication, laboratory=replication.laboratory),
+        Services(config, clock, repository, replication, failover, laboratory=replication.laboratory),
         secret_key="a key for tests only",
     )
     yield app

@@ -136,8 +136,15 @@ def _order_page(number: str, *, refused: Conflict | None = None) -> ResponseRetu
         customer_link=urljoin(request.host_url, order_address(number)),
         country_names=orders.COUNTRIES,
         sentence=refused.message if refused else "",
+        commit=_commit_of(order),
     )
     return page, refused.status if refused else 200
+
+
+def _commit_of(order: Order) -> tuple[int, int] | None:
+    """Timeline and LSN of its newest change, while that is known."""
+    laboratory = services().laboratory
+    return laboratory.commit_of("orders", order.number) if laboratory is not None else None
 
 
 def _order(number: str) -> Order:

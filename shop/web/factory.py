@@ -20,7 +20,9 @@ from shop.web import (
     failover,
     filters,
     headers,
+    laboratory,
     machines,
+    notices,
     orders,
     replication,
     visitor,
@@ -45,6 +47,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     visitor.register(app)
     csrf.init_app(app)
     limiter.init_app(app)
+    notices.register(app)
     for module in (
         catalog,
         cart,
@@ -56,6 +59,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
         admin_orders,
         replication,
         failover,
+        laboratory,
         machines,
         control,
     ):

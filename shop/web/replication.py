@@ -3,8 +3,9 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -13,7 +14,7 @@ from shop import money
 from shop.errors import Invalid, ShopError
 from shop.models import Cart, timestamp
 from shop.replication.contract import Status
-from shop.web import replication_view
+from shop.web import laboratory_view, replication_view
 from shop.web.admin_auth import login_required
 from shop.web.replication_view import ReplicationView, VerdictView
 from shop.web.services import services
@@ -26,6 +27,7 @@ DELAY_MAX_SECONDS = 3600
 SECONDS_TYPED = re.compile(r"[0-9]{1,6}(?:[.,][0-9]{1,3})?")
 DELAY_PROBLEM = f"Type a number of seconds from 0 to {DELAY_MAX_SECONDS}, such as 5 or 0.5."
 TEST_CART_ID = "replication-test"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # A process that was replaced may render other markup for the same data: its tags must not match the old ones.
 PROCESS_TAG = secrets.token_hex(4)
@@ -34,14 +36,14 @@ PROCESS_TAG = secrets.token_hex(4)
 @bp.get("")
 @login_required
 def show() -> AnyResponse:
-    return _page("replication/show.html")
+    return page()
 
 
 @bp.get("/watch")
 @login_required
 def watch() -> AnyResponse:
     """The same picture without a form on it, so that it may reload itself where there is no JavaScript."""
-    return _page("replication/watch.html", is_watching=True)
+    return page("replication/watch.html", is_watching=True)
 
 
 @bp.get("/live")
@@ -66,7 +68,7 @@ def set_delay() -> AnyResponse:
     try:
         services().replication.set_delay(_seconds(typed))
     except Invalid as problem:
-        return _page("replication/show.html", status=400, delay_typed=typed[:40], delay_problem=problem.fields["delay"])
+        return page(status=400, typed={"delay": typed[:40]}, problems=problem.fields)
     flash(f"The delay is {_delay_words(_seconds(typed))} now, also for writes that are already crossing.", "success")
     return _back()
 
@@ -130,14 +132,15 @@ def test_write() -> AnyResponse:
     return _do(write, "A test write was saved on the primary: a small cart that belongs to nobody. Watch it cross.")
 
 
-def _page(
-    template: str,
+def page(
+    template: str = "replication/show.html",
     *,
     status: int = 200,
     is_watching: bool = False,
-    delay_typed: str | None = None,
-    delay_problem: str = "",
+    typed: Mapping[str, str] = NOTHING,
+    problems: Mapping[str, str] = NOTHING,
 ) -> AnyResponse:
+    """The whole page; *typed* and *problems* are of the fields that were refused."""
     now = services().replication.status()
     view = _view(now)
     page = render_template(
@@ -148,8 +151,11 @@ def _page(
         is_watching=is_watching,
         has_controls=not is_watching,
         quick_delays=QUICK_DELAYS,
-        delay_typed=view.delay if delay_typed is None else delay_typed,
-        delay_problem=delay_problem,
+        delay_typed=typed.get("delay", view.delay),
+        delay_problem=problems.get("delay", ""),
+        **_laboratory_parts(now),
+        knobs={**_knobs(now), **typed},
+        problems=problems,
         delay_max=DELAY_MAX_SECONDS,
     )
     response = make_response(page, status)
@@ -159,8 +165,25 @@ def _page(
 
 def _live_part(status: Status) -> str:
     return render_template(
-        "replication/_live.html", view=_view(status), verdict=_last_verdict(), is_watching=False, has_controls=False
+        "replication/_live.html",
+        view=_view(status),
+        verdict=_last_verdict(),
+        is_watching=False,
+        has_controls=False,
+        **_laboratory_parts(status),
     )
+
+
+def _knobs(status: Status) -> Mapping[str, str]:
+    return laboratory_view.knobs_of(status.link, status.modes.timeout_seconds if status.modes else None)
+
+
+def _laboratory_parts(status: Status) -> dict[str, Any]:
+    return {
+        "modes": laboratory_view.modes_of(status),
+        "has_laboratory": services().laboratory is not None,
+        "is_out": status.link.is_out,
+    }
 
 
 def _view(status: Status) -> ReplicationView:

@@ -168,8 +168,14 @@ class _Platter:
             for change in self.pending.pop(op.inode, []):
                 _apply(self.data[op.inode], change)
         else:
-            _rename(self.names, self.directory)
-            self.directory = []
+            _rename(self.names, [change for change in self.directory if _folder(change) == op.path])
+            self.directory = [change for change in self.directory if _folder(change) != op.path]
+
+
+def _folder(op: Op) -> Path:
+    """The one whose fsync makes the change sure; nothing is moved from one folder to another."""
+    assert op.path is not None
+    return op.path.parent
 
 
 def _apply(data: bytearray, op: Op) -> None:

@@ -15,6 +15,7 @@ from shop.web.services import services
 bp = Blueprint("failover", __name__, url_prefix="/admin/replication")
 
 CROSSING_SHOWN = 20
+LOST_SHOWN = 100  # of one failover; those that are decided make room for the next
 _TIMELINE = re.compile(r"[0-9]{1,9}")
 _log = structlog.get_logger("failover")
 
@@ -76,6 +77,7 @@ def _lost_page(*, status: int = 200, refused: str = "", problem: str = "", typed
         "replication/lost.html",
         invoices=_failover().invoices(),
         damaged=_failover().damaged(),
+        shown_max=LOST_SHOWN,
         refused=refused,
         problem=problem,
         typed=typed,

@@ -192,6 +192,39 @@ def test_a_write_under_way_ends_before_the_promotion_and_is_on_the_invoice(shop:
     assert promoted == [1]
 
 
+def test_orders_taken_while_the_roles_change_are_in_the_books_or_on_an_invoice(shop: Shop) -> None:
+    confirmed: list[str] = []
+    refused: list[str] = []
+    may_stop = threading.Event()
+
+    def buy() -> None:
+        while not may_stop.is_set():
+            try:
+                confirmed.append(shop.order(pieces=0).number)
+            except WritesUnavailable as refusal:
+                refused.append(refusal.message)
+
+    threads = [threading.Thread(target=buy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        before = len(confirmed)
+        while len(confirmed) < before + 20:
+            may_stop.wait(0.001)
+        shop.failover.promote(by=BY)
+    may_stop.set()
+    for thread in threads:
+        thread.join(timeout=20)
+    listed = [commit.order_number for invoice in shop.failover.invoices() for commit in invoice.commits]
+    listed = [number for number in listed if number]
+
+    assert len(set(confirmed)) == len(confirmed) > 100
+    assert not set(listed) & set(shop.numbers())
+    assert set(confirmed) <= set(listed) | set(shop.numbers())
+    shop.cross()
+    assert_equal_sides(shop)
+
+
 def test_numbers_are_never_issued_twice_over_two_failovers(shop: Shop) -> None:
     issued = [shop.order().number for _ in range(3)]
     shop.failover.promote(by=BY)
@@ -311,6 +344,29 @@ def test_a_rejoin_that_fails_is_told_and_done_at_the_next_start(shop: Shop, monk
 
     assert "db.json" in again.rejoined
     assert [commit.order_number for commit in again.failover.invoices()[0].commits] == [lost.number]
+    assert_equal_sides(again)
+    again.pair.close()
+
+
+def test_what_was_left_is_not_cut_from_the_old_journal_while_it_cannot_rejoin(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [shop.order() for _ in range(20)]
+    monkeypatch.setattr("shop.store.store.CUT_BYTES", 1)
+
+    def full(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.lost._files, "make_folder", full)
+        shop.failover.promote(by=BY)
+        again = shop.reopen()
+        assert "could not rejoin" in again.rejoined
+        assert again.replication.sync_once(shop.clock.monotonic()).applied == 0
+        again = again.reopen()
+    again = again.reopen()
+
+    assert [commit.order_number for commit in again.failover.invoices()[0].commits] == [one.number for one in lost]
     assert_equal_sides(again)
     again.pair.close()
 

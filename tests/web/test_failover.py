@@ -122,6 +122,17 @@ def test_the_customer_of_a_lost_order_is_told_what_happened(shop, lost_order, ap
     assert "The pot broke." in page.main.text
 
 
+def test_a_long_list_shows_first_what_is_undecided(shop, repository, failover, monkeypatch):
+    monkeypatch.setattr("shop.web.failover.LOST_SHOWN", 2)
+    for _ in range(2):
+        order_of(repository, (POT, 1))
+    commits = failover.promote(by="admin").invoice.commits
+    failover.discard(commits[0].id, "a reason", by="admin")
+    page = shop.get(LOST)
+    assert [card["id"] for card in page.main.all("li", class_="card")] == [f"lost-{one.id}" for one in commits[1:3]]
+    assert "The first 2 of 4 are shown" in page.main.text
+
+
 def test_what_was_lost_is_shown_and_done_for_admins_only(stranger):
     for path in (SHOW, LOST):
         assert stranger.get(path).status == 303

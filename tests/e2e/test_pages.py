@@ -29,6 +29,8 @@ ADMIN_PAGES = (
     "/admin/products/p-tea-mug",
     "/admin/orders",
     "/admin/replication",
+    "/admin/replication/failover",
+    "/admin/replication/lost",
 )
 
 

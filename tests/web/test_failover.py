@@ -40,6 +40,12 @@ def test_the_page_says_what_promoting_now_would_lose(shop, lost_order):
     assert f"order {lost_order.number}" in page.main.text
 
 
+def test_an_admin_whose_account_has_not_arrived_is_warned(shopkeeper, replication):
+    assert "locks you out" in shopkeeper.get(SHOW).main.text
+    replication.sync_now()
+    assert "locks you out" not in shopkeeper.get(SHOW).main.text
+
+
 def test_promoting_shows_the_invoice_and_the_shop_goes_on(shop, lost_order, pair, repository):
     page = shop.get(SHOW).send(PROMOTE)
     assert (page.status, page.location) == (303, LOST)

@@ -49,8 +49,11 @@ def cut() -> AnyResponse:
 @bp.post("/mend")
 @login_required
 def mend() -> AnyResponse:
+    was_out = services().replication.status().link.is_out
     _laboratory().mend()
-    flash("The cable is whole. What was under way leaves anew.", "success")
+    flash(
+        "The cable is whole. What was under way leaves anew." if was_out else "The cable was whole already.", "success"
+    )
     return _back()
 
 
@@ -82,7 +85,15 @@ def commit(timeline: int, lsn: int) -> AnyResponse:
             "Nothing is known of that commit: it was never made, or so long ago that both journals have forgotten it."
         )
     view = laboratory_view.journey_of(journey)
-    return _fresh(render_template("replication/commit.html", journey=view, is_on_its_way=not view.steps[3].is_done))
+    return _fresh(
+        render_template(
+            "replication/commit.html",
+            journey=view,
+            is_on_its_way=not view.steps[3].is_done,
+            has_before=_laboratory().journey(timeline, lsn - 1) is not None,
+            has_after=_laboratory().journey(timeline, lsn + 1) is not None,
+        )
+    )
 
 
 @bp.get("/history")

@@ -256,3 +256,17 @@ def test_buying_again_is_a_new_order(app, repository):
 
     assert len({made.number for made in orders_in(repository)}) == 4
     assert stock_of(repository, POT) == 6
+
+
+def test_an_order_that_did_not_reach_the_far_side_in_time_is_confirmed_and_says_so(
+    visitor, repository, replication, at_checkout, monkeypatch
+):
+    repository.gate = replication.gate
+    replication.gate.set_mode("sync")
+    monkeypatch.setattr(replication.gate, "_wait", lambda committed, since: (replication.gate.mode, False))
+
+    page = order(at_checkout).follow()
+
+    assert page.heading == "Thank you, your order is placed"
+    assert page.notices == ["Recorded here, not yet at the far side: it gets there as soon as the link lets it."]
+    assert len(orders_in(repository)) == 1

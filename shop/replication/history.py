@@ -33,6 +33,7 @@ class Moment(NamedTuple):
     at_monotonic: float
     primary: State
     replica: State
+    files: tuple[str, str]  # of the primary and the replica: a failover swaps them
 
 
 class History:
@@ -56,7 +57,9 @@ class History:
             if last is None or last.replica is not there:
                 self._applied.append((there.position.timeline, there.position.lsn, now))
             self._number += 1
-            self._moments.append(Moment(self._number, now, here, there))
+            self._moments.append(
+                Moment(self._number, now, here, there, (pair.primary.path.name, pair.replica.path.name))
+            )
 
     def arrived(self, journeys: Iterable[Journey]) -> None:
         with self._lock:

@@ -180,15 +180,14 @@ class EmbeddedLaboratory:
             return None
         first, last = moments[0].number, moments[-1].number
         moment = moments[-1] if number is None else moments[min(max(number, first), last) - first]
-        pair = self._replicator.pair
         found, hidden = self._differences_then(moment)
         return Past(
             number=moment.number,
             first=first,
             last=last,
             at=self._timestamp(moment.at_monotonic) or "",
-            primary=_side_then(pair.primary.path.name, moment.primary),
-            replica=_side_then(pair.replica.path.name, moment.replica),
+            primary=_side_then(moment.files[0], moment.primary),
+            replica=_side_then(moment.files[1], moment.replica),
             differences=found,
             differences_not_shown=hidden,
         )

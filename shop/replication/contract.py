@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shop.units import Position
+from shop.units import Position, ReadUnit
 
 
 class State(StrEnum):
@@ -379,4 +379,64 @@ class Failover(Protocol):
 
     def discard(self, commit_id: str, reason: str, *, by: str) -> Decision:
         """Decide that a lost commit stays lost. Raises `NotFound`, `Conflict`; `Invalid` on the field `reason`."""
+        ...
+
+
+class Policy(StrEnum):
+    """Which side a visitor's pages are read from, and what is promised about it; the value is what forms and sessions say."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"  # as it is, however old
+    OWN_WRITES = "read-your-writes"  # not before it has the visitor's own last write
+    MONOTONIC = "monotonic"  # not before it has what the visitor has seen already
+
+
+class Anomaly(StrEnum):
+    """What a visitor may notice that would not happen on one machine."""
+
+    LOST_WRITE = "lost-write"  # the own write did not survive a failover
+    LOST_SIGHT = "lost-sight"  # what had been seen did not survive a failover
+    MISSED_WRITE = "missed-write"  # the page was read before the own last write
+    WENT_BACK = "went-back"  # the page is older than one seen before
+
+
+class Token(Struct, frozen=True):
+    """A position that a visitor carries."""
+
+    timeline: int
+    lsn: int
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """What one page was read from."""
+
+    side: str  # "primary", "replica"
+    file: str
+    position: Position
+    commits_behind: int  # the primary, at that moment
+    age_seconds: float | None  # since the first commit that the page lacks; 0 when it lacks none, None when it cannot be told
+    waited_seconds: float
+    fell_back: str  # why it was the primary after all, in one sentence; "" when it was the side that was asked for
+    anomalies: Sequence[Anomaly]
+    seen: Token  # the highest position the visitor has seen, now
+    wrote: Token | None  # of the visitor's last write, unless it is lost
+
+
+class FarReads(Protocol):
+    """Pages from either side. Safe from any thread."""
+
+    def read(self, policy: Policy, *, wrote: Token | None, seen: Token | None) -> tuple[ReadUnit, Reading]:
+        """A snapshot that keeps *policy*. May wait, for a bounded time and on a bounded number of threads; then it is the primary's."""
+        ...
+
+    def both(self) -> tuple[ReadUnit, ReadUnit, Reading]:
+        """Snapshots of the primary and of the replica, which is never the further one, and what was read from the replica."""
+        ...
+
+    def take_committed(self) -> Token | None:
+        """The position of the last update that this thread made, once."""
+        ...
+
+    def is_lost(self, token: Token) -> bool:
+        """Whether a failover left behind what was at this position."""
         ...

@@ -71,7 +71,11 @@ class EmbeddedRepository:
     @contextmanager
     def view(self) -> Iterator[ReadUnit]:
         """A snapshot that never changes while it is held."""
-        yield _Reader(self.store.state, self._lists)
+        yield self.view_of(self.store.state)
+
+    def view_of(self, state: State) -> ReadUnit:
+        """The same over a state of this store that the caller holds."""
+        return _Reader(state, self._lists)
 
     def update(self) -> AbstractContextManager[WriteUnit]:
         """Leaving the block commits all of it or nothing; raises `WritesUnavailable` when it cannot be kept."""
@@ -325,6 +329,16 @@ class _Categories:
         self.records = records
         self.menu = sorted(records.values(), key=lambda category: (category.rank, fold(category.name), category.id))
         self.texts = {category.id: searchable(category.name) for category in self.menu}
+
+
+class Snapshots:
+    """Read units over states of one store, whoever writes it; what they list is kept apart from what another store's readers list."""
+
+    def __init__(self) -> None:
+        self._lists = _Lists()
+
+    def of(self, state: State) -> ReadUnit:
+        return _Reader(state, self._lists)
 
 
 class _Lists:

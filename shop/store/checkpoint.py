@@ -153,7 +153,7 @@ def write_big(files: Files, path: Path, header: Header, state: State, *, is_pace
             files.write(fd, piece, size)
             crc, size = zlib.crc32(piece, crc), size + len(piece)
             if is_paced:
-                files.sync(fd)
+                sync(files, fd)
                 time.sleep(SLICE_PAUSE_SECONDS)
         files.write(fd, _with_crc(head, crc), 0)
 
@@ -166,19 +166,27 @@ class SyncFailed(OSError):
 
 
 def _replace(files: Files, path: Path, fill: Callable[[int], None]) -> None:
+    files.close(replace_open(files, path, fill))
+    sync_folder(files, path.parent)
+
+
+def replace_open(files: Files, path: Path, fill: Callable[[int], None]) -> int:
+    """Put a new file at *path* and return it open; its name is not on the disk before `sync_folder`.
+
+    When it raises, *path* is what it was. The descriptor is the one that was written through: opening the name again could fail, and
+    whoever kept the old descriptor would go on writing to a file that has no name any more.
+    """
     beside = path.with_name(path.name + ".tmp")
+    fd = files.create(beside)
     try:
-        fd = files.create(beside)
-        try:
-            fill(fd)
-            sync(files, fd)
-        finally:
-            files.close(fd)
+        fill(fd)
+        sync(files, fd)
         files.replace(beside, path)
-    except OSError:
+    except BaseException:
+        files.close(fd)
         _drop(files, beside)
         raise
-    sync_folder(files, path.parent)
+    return fd
 
 
 def _drop(files: Files, path: Path) -> None:

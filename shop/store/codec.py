@@ -11,6 +11,9 @@ _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 
 
+HEADER_FIELDS = ("format", "store_id", "peer", "timeline", "forks", "lsn", "checksum", "at", "clean", "crc")
+
+
 class Codec:
     """Encodes and decodes the records of one schema (collection -> msgspec.Struct)."""
 
@@ -18,14 +21,17 @@ class Codec:
         self.schema = dict(schema)
         self.decoders = {name: msgspec.json.Decoder(kind) for name, kind in schema.items()}
         self._lines = msgspec.json.Decoder(list[tuple[str, str, msgspec.Raw]])
+        header: list[tuple[str, Any, Any]] = [(name, Any, None) for name in HEADER_FIELDS]
         fields: list[tuple[str, Any, Any]] = [
             (name, dict[str, kind], msgspec.field(default_factory=dict))  # type: ignore[valid-type]
             for name, kind in schema.items()
         ]
-        self._collections = msgspec.json.Decoder(msgspec.defstruct("Collections", fields))
+        self._collections = msgspec.json.Decoder(
+            msgspec.defstruct("Collections", header + fields, forbid_unknown_fields=True)
+        )
 
     def decode_collections(self, data: bytes) -> dict[str, dict[str, Any]]:
-        """The collections of a whole checkpoint file; what is not a collection of the schema is passed over."""
+        """The collections of a whole checkpoint file; one that the schema does not know raises: the next checkpoint would drop it."""
         decoded = self._collections.decode(data)
         return {name: getattr(decoded, name) for name in self.schema}
 

@@ -27,8 +27,10 @@ def continue_with(lines: bytes, state: State, codec: Codec, indexes: dict[str, l
         if commit.timeline > position.timeline:
             state = changes.applied(position).on_timeline(commit.position)
             changes = Changes(state, indexes)
-        for collection, id, record in commit.ops:
-            _replay(changes, collection, id, record)
+        try:
+            changes.replay(commit.ops)
+        except DuplicateKey as error:
+            raise StoreMismatch(f"commit {commit.lsn} breaks a unique index: {error}") from error
         position = commit.position
         own_lines.append(encode_line(durable, commit.prev, commit.checksum, core))
         ops.extend(commit.ops)
@@ -49,13 +51,3 @@ def _checked(line: bytes, position: Position, codec: Codec) -> tuple[Commit, byt
     if chain(commit.prev, core) != commit.checksum:
         raise StoreMismatch(f"commit {commit.lsn}: its checksum does not hold")
     return commit, core
-
-
-def _replay(changes: Changes, collection: str, id: str, record: Any) -> None:
-    if record is None:
-        changes.delete(collection, id)
-        return
-    try:
-        changes.put(collection, id, record)
-    except DuplicateKey as error:
-        raise StoreMismatch(f"a commit breaks a unique index: {error}") from error

@@ -41,7 +41,14 @@ class Files:
             written += count
 
     def pread(self, fd: int, length: int, offset: int) -> bytes:
-        return os.pread(fd, length, offset)
+        """*length* bytes; fewer only where the file ends."""
+        data = os.pread(fd, length, offset)
+        while len(data) < length:  # the kernel reads 2 GiB at most in one go
+            more = os.pread(fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)

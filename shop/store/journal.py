@@ -66,6 +66,10 @@ class BadLine(Exception):
     """These bytes are not a line that a store wrote; the text says in what way."""
 
 
+class UnknownLine(BadLine):
+    """A store wrote this line (its CRC holds), but not with this schema."""
+
+
 def encode_core(lsn: int, timeline: int, at: str, ops: Iterable[tuple[str, str, Any]]) -> bytes:
     """The part of a line that both sides share."""
     return b'"lsn":%d,"timeline":%d,"at":"%s","ops":%s}' % (lsn, timeline, at.encode(), encode(list(ops)))
@@ -106,9 +110,9 @@ def decode_line(line: bytes, codec: Codec) -> Commit:
         decoded = _line_decoder.decode(line)
         ops = tuple(Op(name, id, codec.decode_record(name, raw)) for name, id, raw in decoded.ops)
     except DecodeError as error:
-        raise BadLine(f"the line does not fit the schema: {error}") from error
+        raise UnknownLine(f"the line does not fit the schema: {error}") from error
     except KeyError as error:
-        raise BadLine(f"there is no collection {error}") from error
+        raise UnknownLine(f"there is no collection {error}") from error
     return Commit(decoded.lsn, decoded.timeline, decoded.at, ops, decoded.prev, decoded.checksum, decoded.durable)
 
 

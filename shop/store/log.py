@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from shop.store.checkpoint import sync, write_file
+from shop.store.checkpoint import replace_open, sync, sync_folder
 from shop.store.errors import StoreFull
 from shop.store.files import Files
 from shop.store.journal import JournalIndex
@@ -51,8 +51,10 @@ class Log:
 
     def _cut_tail(self, cause: OSError) -> None:
         # Without this the next line would stand behind a stub, where recovery cannot reach it.
+        # Synced, because whole lines of the group may have been written, and their writers are told that nothing was kept.
         try:
             self._files.truncate(self._fd, self.index.end)
+            self._files.sync(self._fd)
         except OSError as error:
             raise TailNotCut(error.errno, error.strerror) from cause
 
@@ -65,7 +67,13 @@ class Log:
         """The lines of first_lsn..last_lsn, both in the journal."""
         with self._swap:
             start, end = self.index.offset(first_lsn), self.index.offset(last_lsn + 1)
-            return self._files.pread(self._fd, end - start, start)
+            return self._read(start, end)
+
+    def _read(self, start: int, end: int) -> bytes:
+        data = self._files.pread(self._fd, end - start, start)
+        if len(data) != end - start:
+            raise OSError(f"{self.path} is shorter than it was written")
+        return data
 
     def cut(self, lsn: int) -> None:
         """Forget the lines up to *lsn*: the rest is written beside and renamed; a crash leaves the old journal or the new one.
@@ -73,20 +81,22 @@ class Log:
         Raises OSError when it could not be written (nothing changed), `SyncFailed` when the folder was not confirmed.
         """
         index = self.index.without_first(lsn)
-        tail = self._files.pread(self._fd, index.end, self.index.end - index.end)
-        write_file(self._files, self.path, tail)
-        fd = self._files.open(self.path)
-        with self._swap:
-            old, self._fd, self.index = self._fd, fd, index
-        self._files.close(old)
+        self._begin_file(index, self._read(self.index.end - index.end, self.index.end))
 
     def replace(self, index: JournalIndex) -> None:
         """Begin an empty journal with *index* (a snapshot is being installed); crash and errors as for `cut`."""
-        write_file(self._files, self.path, b"")
-        fd = self._files.open(self.path)
+        self._begin_file(index, b"")
+
+    def _begin_file(self, index: JournalIndex, data: bytes) -> None:
+        fd = replace_open(self._files, self.path, lambda fd: self._files.write(fd, data, 0))
         with self._swap:
             old, self._fd, self.index = self._fd, fd, index
         self._files.close(old)
+        sync_folder(self._files, self.path.parent)
 
     def close(self) -> None:
-        self._files.close(self._fd)
+        """Nothing can be read or written afterwards: another file may soon have the same descriptor."""
+        with self._swap:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._files.close(fd)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from shop.store.checkpoint import Header
 from shop.store.codec import Codec
 from shop.store.errors import StoreDamaged
-from shop.store.journal import LINE_START, BadLine, Commit, chain, core_of, decode_line, split_lines
+from shop.store.journal import LINE_START, BadLine, Commit, UnknownLine, chain, core_of, decode_line, split_lines
 from shop.store.state import Position
 
 
@@ -61,6 +61,10 @@ def replay(path: Path, data: bytes, codec: Codec, header: Header, collections: d
 def _read_line(run: "_Run", codec: Codec, offset: int, line: bytes) -> None:
     try:
         commit = decode_line(line, codec)
+    except UnknownLine as error:
+        raise StoreDamaged(
+            run.path, offset, f"a commit was written by another version of this program ({error})"
+        ) from error
     except BadLine as error:
         start = line.find(LINE_START, 1)  # cannot stand inside a record: quotes are escaped there
         if start < 0:
@@ -131,9 +135,13 @@ class _Run:
             return
         self._pass_over(offset)
         last = self.leftovers[-1][0] if self.leftovers else None
-        if last is None or (last.lsn + 1, last.checksum) != (commit.lsn, commit.prev):
-            self.leftovers.clear()
+        if last is not None and (last.lsn + 1, last.checksum) != (commit.lsn, commit.prev):
+            self._drop_leftovers()
         self.leftovers.append((commit, kept))
+
+    def _drop_leftovers(self) -> None:
+        self.leftovers.clear()
+        self.is_tidy = False  # they are still in the file: it has to be written anew
 
     def _pass_over(self, offset: int) -> None:
         if self.bad is not None:
@@ -144,6 +152,8 @@ class _Run:
             self.bad = None
 
     def _witness(self, commit: Commit) -> None:
+        if commit.timeline < self.start.timeline:
+            return  # it speaks of another history
         if self.bad is not None and commit.durable >= self.bad.lsn:
             raise StoreDamaged(
                 self.path,
@@ -157,9 +167,8 @@ class _Run:
                 f"{self.path} at byte {self.bad.offset}: the last {length - self.bad.offset} bytes"
                 f" were never acknowledged ({self.bad.why}) and were cut"
             )
-        leftovers = self.leftovers
-        if leftovers and leftovers[-1][0].position != self.start:
-            leftovers = []
-        kept = [kept for _, kept in leftovers] + self.applied
+        if self.leftovers and self.leftovers[-1][0].position != self.start:
+            self._drop_leftovers()
+        kept = [kept for _, kept in self.leftovers] + self.applied
         forks = tuple(self.forks)
         return Replayed(self.position, forks, len(self.applied), kept, self.announcements, self.is_tidy)

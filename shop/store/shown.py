@@ -57,7 +57,8 @@ class Shown:
 
     def _write_small(self, state: State, header: Header, lines: dict[str, dict[str, bytes]]) -> int:
         while self._unshown and self._unshown[0][0] <= state.position.lsn:
-            apply_to_lines(lines, self._unshown.popleft()[1])
+            apply_to_lines(lines, self._unshown[0][1])  # forgotten only when it is done: doing it twice is harmless
+            self._unshown.popleft()
         data = encode_small(header, lines)
         write_file(self._files, self._path, data)
         if len(data) >= SMALL_FILE_BYTES:

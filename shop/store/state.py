@@ -1,6 +1,6 @@
 """The database as a value: one state, and the changes that lead to the next."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from shop.store.errors import DuplicateKey
@@ -140,6 +140,36 @@ class Changes:
         self._change_indexes(collection, id, None)
         self._changed_maps.setdefault(collection, {})[id] = None
         self.ops[collection, id] = None
+
+    def replay(self, ops: Iterable[tuple[str, str, Any]]) -> None:
+        """All the ops of one commit at once. Raises `DuplicateKey`, and is then of no use any more.
+
+        The unique keys are freed first and taken afterwards: a commit holds only how its records ended, and two of them may have
+        exchanged their keys.
+        """
+        ops = list(ops)
+        for collection, id, _ in ops:
+            self._free_keys(collection, id)
+        for collection, id, record in ops:
+            self._take_keys(collection, id, record)
+            self._changed_maps.setdefault(collection, {})[id] = record
+            self.ops[collection, id] = record
+
+    def _free_keys(self, collection: str, id: str) -> None:
+        old = self.get(collection, id)
+        for index in self._indexes.get(collection, ()):
+            key = None if old is None else index.key(old)
+            if key is not None and self.find(index.name, key) == id:
+                self._changed_indexes.setdefault(index.name, {})[key] = None
+
+    def _take_keys(self, collection: str, id: str, record: Any) -> None:
+        for index in self._indexes.get(collection, ()):
+            key = None if record is None else index.key(record)
+            if key is None:
+                continue
+            if self.find(index.name, key) not in (None, id):
+                raise DuplicateKey(index.name, key)
+            self._changed_indexes.setdefault(index.name, {})[key] = id
 
     def _change_indexes(self, collection: str, id: str, record: Any) -> None:
         its_indexes = self._indexes.get(collection)

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from shop.clock import Clock
 from shop.store.checkpoint import Header, SyncFailed, write_big
@@ -163,8 +164,13 @@ class Store:
         if self._failed or self._refused:
             self._write_lock.release()
             raise StoreReadOnly(self._failed or self._refused)
+        try:
+            changes = Changes(self._pending, self._indexes)
+        except BaseException:
+            self._write_lock.release()
+            raise
         self._writer = me
-        return Changes(self._pending, self._indexes)
+        return changes
 
     def _abandon(self) -> None:
         self._writer = 0
@@ -236,18 +242,25 @@ class Store:
         try:
             durable = self._durable.position.lsn
             lines = [encode_line(durable, ticket.prev, ticket.checksum, ticket.core) for ticket in group]
+        except BaseException:
+            self._fail(group, StoreFull("The commit could not be encoded; nothing was kept."))
+            raise
+        try:
             self._log.append(lines)
+            self._publish(group, lines)
         except StoreFull as error:
             self._full = str(error)
             self._fail(group, error)
         except OSError as error:
             self._failed = disk_failure(self.path, error)
             self._fail(group, OutcomeUnknown(self._failed))
-        except BaseException:
-            self._fail(group, StoreFull("The commit could not be written; nothing was kept."))
+        except BaseException as error:
+            # Bytes may be in the file that the index does not know of: to go on would write over them.
+            self._failed = interrupted(self.path, error)
+            self._fail(group, OutcomeUnknown(self._failed))
             raise
         else:
-            self._publish(group, lines)
+            self._announce()
 
     def _publish(self, group: list[Ticket], lines: list[bytes]) -> None:
         self._log.appended(lines, self._clock.monotonic())
@@ -258,7 +271,6 @@ class Store:
         self._durable = group[-1].state
         for ticket in group:
             ticket.settle()
-        self._announce()
 
     def _announce(self) -> None:
         lsn = self._durable.position.lsn
@@ -274,7 +286,8 @@ class Store:
                 group.append(self._queue.popleft())
             self._pending = self._durable
         for ticket in group:
-            ticket.settle(error)
+            if not ticket.is_settled:
+                ticket.settle(error)
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
         """Call *listener* with the newest durable LSN after each group; it holds up the commit, so it must be quick."""
@@ -391,23 +404,26 @@ class Store:
             state, own_lines, ops = continue_with(lines, self._durable, self._codec, self._indexes)
             if not own_lines:
                 return 0
-            self._append_applied(own_lines)
-            self._log.appended(own_lines, self._clock.monotonic())
-            self._full = ""
-            self._shown.committed(state.position.lsn, ops)
-            self._pending = self._durable = state
+            self._append_applied(state, own_lines, ops)
             self._announce()
         return len(own_lines)
 
-    def _append_applied(self, own_lines: list[bytes]) -> None:
+    def _append_applied(self, state: State, own_lines: list[bytes], ops: list[tuple[str, str, Any]]) -> None:
         try:
             self._log.append(own_lines)
+            self._log.appended(own_lines, self._clock.monotonic())
+            self._shown.committed(state.position.lsn, ops)
         except StoreFull as error:
             self._full = str(error)
             raise
         except OSError as error:
             self._failed = disk_failure(self.path, error)
             raise OutcomeUnknown(self._failed) from error
+        except BaseException as error:
+            self._failed = interrupted(self.path, error)
+            raise
+        self._full = ""
+        self._pending = self._durable = state
 
     def install(self, state: State, store_id: str, peer: str | None) -> None:
         """Become *state*, a snapshot of another side: first an empty journal, then the checkpoint.
@@ -417,8 +433,7 @@ class Store:
         with self._checkpoint_lock, self._append_lock, self._write_lock:
             if self._queue:
                 raise StoreMismatch("this side has commits of its own on their way")
-            self._write_checkpoint(self._durable)  # so that the old state does not need the journal any more
-            self._log.replace(JournalIndex(self._durable.position.lsn + 1))
+            self._write_file(self._durable)  # so that the old state does not need the journal any more
             self._install(state, store_id, peer)
             self._log.index = JournalIndex(state.position.lsn + 1)
             self._pending = self._durable = state
@@ -427,6 +442,7 @@ class Store:
     def _install(self, state: State, store_id: str, peer: str | None) -> None:
         header = Header(store_id, peer, state.position, state.forks, timestamp(self._clock.now()), False)
         try:
+            self._log.replace(JournalIndex(self._durable.position.lsn + 1))
             self._shown.install(state, header, at=self._clock.monotonic())
         except SyncFailed as error:
             self._failed = disk_failure(self.path, error)
@@ -473,8 +489,13 @@ class Store:
         return Header(self.store_id, self._peer, state.position, state.forks, timestamp(self._clock.now()), is_clean)
 
     def _write_checkpoint(self, state: State, *, is_clean: bool = False) -> None:
+        """The checkpoint lock is held, the append lock is not: the journal may be cut."""
+        self._write_file(state, is_clean=is_clean)
+        self._cut_journal()
+
+    def _write_file(self, state: State, *, is_clean: bool = False) -> None:
         """The checkpoint lock is held."""
-        if self._failed and not is_clean:
+        if self._failed:
             raise OSError(self._failed)
         try:
             self._shown.write(
@@ -489,16 +510,14 @@ class Store:
         except OSError as error:
             self._full = f"{self.path} could not be written ({error.strerror or error}); the journal has every commit."
             raise
-        self._cut_journal()
 
     def _cut_journal(self) -> None:
         """Cut what the checkpoint holds and the replica has, when at least half of the file can go."""
         index = self._log.index
         upto = self._shown.lsn if self._keep_after is None else min(self._shown.lsn, self._keep_after)
         if index.end > JOURNAL_LIMIT_BYTES:
-            upto = (
-                self._shown.lsn
-            )  # the replica will need a snapshot; an endless journal would take the primary down as well
+            # The replica will need a snapshot; an endless journal would take the primary down as well.
+            upto = self._shown.lsn
         if index.end < CUT_BYTES or upto < index.first_lsn:
             return
         with self._append_lock:
@@ -534,13 +553,16 @@ class Store:
                 self._probe()
         except OSError:
             return  # the reason is in `problem`; the next round tries again
+        except Exception as error:  # this thread is the only one that keeps a big file up to date: it must not end
+            self._full = f"{self.path} could not be kept up to date ({error!r}); the journal has every commit."
 
     def _is_due(self) -> bool:
         if self._shown.lsn >= self._durable.position.lsn:
             return False
         if self._shown.is_small:
             return True
-        unshown = self._log.index.end - self._log.index.offset(max(self._shown.lsn + 1, self._log.index.first_lsn))
+        index = self._log.index
+        unshown = index.end - index.offset(max(self._shown.lsn + 1, index.first_lsn))
         return unshown * 10 >= self._shown.bytes or self._clock.monotonic() - self._shown.at >= BIG_FILE_SECONDS
 
     def _probe(self) -> None:
@@ -556,7 +578,10 @@ class Store:
             self._full = ""
 
     def close(self) -> None:
-        """A last checkpoint, then the files are let go. Commits that are under way finish; later ones are refused."""
+        """A last checkpoint, then the files are let go. Commits that are under way finish; later ones are refused. Closing twice is
+        harmless."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         self._stirred.set()
         if self._thread is not None:
@@ -565,7 +590,9 @@ class Store:
         with self._checkpoint_lock:
             if not self._failed:
                 self._write_last()
-            self._log.close()
+            with self._append_lock:
+                self._failed = self._failed or "The store is closed."
+                self._log.close()
 
     def _write_last(self) -> None:
         try:
@@ -584,5 +611,12 @@ def by_collection(indexes: Sequence[Index]) -> dict[str, list[Index]]:
 def disk_failure(path: Path, error: OSError) -> str:
     return (
         f"The disk did not confirm a write to {path.parent} ({error.strerror or error}). What was written last is uncertain;"
+        " the shop can be read but not written until it is restarted."
+    )
+
+
+def interrupted(path: Path, error: BaseException) -> str:
+    return (
+        f"A write to {path.parent} was interrupted ({type(error).__name__}). What was written last is uncertain;"
         " the shop can be read but not written until it is restarted."
     )

@@ -108,6 +108,11 @@ class Gate:
             self._waiting += 1
             return Pass(self, True)
 
+    def why_closed(self) -> str:
+        """Why nobody is let in now, "" while somebody may be."""
+        why = self._far().why_down if self._mode is Mode.SYNC else ""
+        return f"Each write must reach the far side, and {why}." if why else ""
+
     def wake(self) -> None:
         """The far side has moved, or a knob was turned: whoever waits looks again."""
         with self._condition:

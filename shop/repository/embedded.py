@@ -50,6 +50,10 @@ class Gate(Protocol):
         """Called before the store's lock is taken. Raises `WritesUnavailable`: then the update does not begin."""
         ...
 
+    def why_closed(self) -> str:
+        """One sentence while every update would be turned away, "" otherwise."""
+        ...
+
 
 class EmbeddedRepository:
     """The shop's records in a store of `schema.SCHEMA` and `schema.INDEXES`.
@@ -82,12 +86,14 @@ class EmbeddedRepository:
         return _Update(self)
 
     def is_writable(self) -> bool:
-        return self.store.is_writable
+        return not self.why_read_only()
 
     def why_read_only(self) -> str:
         """For the people in front of the page; the store's own `problem` names files and is for operators."""
         store = self.store
-        return "" if store.is_writable else _sentence(store)
+        if not store.is_writable:
+            return _sentence(store)
+        return self.gate.why_closed() if self.gate is not None else ""
 
 
 class _Update:

@@ -186,6 +186,8 @@ def test_sync_turns_writers_away_before_anything_is_written_while_the_link_is_do
 
     assert refused.value.retry_seconds
     assert "far side" in refused.value.message
+    assert not shop.repository.is_writable()
+    assert "far side" in shop.repository.why_read_only()
     assert shop.pair.primary.position.lsn == 0
     assert shop.modes.turned_away == 1
 

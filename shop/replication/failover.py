@@ -21,7 +21,7 @@ from shop.replication import losing
 from shop.replication.contract import Decision, Invoice, LostCommit, Promotion
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.losing import LostFolder, commit_id
-from shop.replication.pair import EVEN_NAME, IS_REPLICA, Pair, why_primary_is_short
+from shop.replication.pair import IS_REPLICA, Pair, next_timeline, why_primary_is_short
 from shop.replication.replicator import compare_histories, find_gap
 from shop.repository.embedded import EmbeddedRepository
 from shop.store import OS_FILES, Commit, Files, Position, State, Store, StoreError, StoreFull, StoreMismatch
@@ -102,12 +102,6 @@ def complete_rejoin(pair: Pair, *, files: Files = OS_FILES) -> str:
     except (OSError, StoreError) as error:
         return f"{name} was left by a failover and could not rejoin: {error}"
     return f"{name} was left by a failover; what only it had (commits {behind.fork.lsn + 1} to {behind.last.lsn}) is in lost/"
-
-
-def next_timeline(highest: int, file_name: str) -> int:
-    """The lowest above *highest* that belongs to the side in *file_name*."""
-    parity = 0 if file_name == EVEN_NAME else 1
-    return highest + 1 if (highest + 1) % 2 == parity else highest + 2
 
 
 def why_not(primary: Store, replica: Store) -> str:

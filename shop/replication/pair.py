@@ -15,6 +15,7 @@ from pathlib import Path
 
 from shop.clock import Clock
 from shop.errors import SettingError
+from shop.replication.losing import LostFolder
 from shop.repository.schema import INDEXES, SCHEMA
 from shop.store import (
     OS_FILES,
@@ -48,9 +49,10 @@ class Pair:
         self._is_closed = False
         primary.keep_after(replica.position.lsn)
         # A side that was left by a failover holds what was lost in its journal until it has rejoined (`failover.complete_rejoin`).
-        replica.keep_after(KEEP_ALL if replica.position.timeline < primary.position.timeline else None)
-        replica.refuse_writes(IS_REPLICA)
         reason = why_primary_is_short(primary, replica)
+        has_its_own = bool(reason) or replica.position.timeline < primary.position.timeline
+        replica.keep_after(KEEP_ALL if has_its_own else None)
+        replica.refuse_writes(IS_REPLICA)
         if reason:
             primary.refuse_writes(reason)
 
@@ -68,14 +70,25 @@ class Pair:
         """Make the replica a snapshot of the primary; a crash leaves the old replica or the new one. Raises OSError.
 
         It brings across at once what was still on its way. A primary that was held read-only because it was the shorter one
-        takes writes again: whoever calls this has decided that it is right.
+        takes writes again: whoever calls this has decided that it is right. It goes on on a timeline of its own, because the order
+        numbers that it has forgotten must not come again, and what only the replica had is kept in `lost/`.
         """
         primary, replica = self.primary, self.replica
+        if why_primary_is_short(primary, replica):
+            self._go_on_without_what_is_missing()
         state = primary.state
         replica.install(state, primary.store_id, primary.path.name)
         replica.keep_after(None)
         primary.keep_after(state.position.lsn)
         primary.allow_writes()
+
+    def _go_on_without_what_is_missing(self) -> None:
+        """A crash after the new timeline has begun leaves the same pair as a failover does: `complete_rejoin` finishes it."""
+        primary, replica = self.primary, self.replica
+        LostFolder(primary.path.parent).keep(replica, primary.position.lsn)
+        primary.allow_writes()
+        highest = max(primary.position.timeline, replica.position.timeline)
+        primary.advance_timeline(next_timeline(highest, primary.path.name))
 
     def swap(self, fork_lsn: int) -> None:
         """The roles change hands: the caller has fenced the old primary and begun a new timeline on the other side.
@@ -182,8 +195,29 @@ class _Opener:
 
 
 def _by_role(odd: Store, even: Store) -> tuple[Store, Store]:
+    if odd.store_id != even.store_id:
+        return _of_two_shops(odd, even)
     highest = max(odd.position.timeline, even.position.timeline)
     return (odd, even) if highest % 2 else (even, odd)
+
+
+def _of_two_shops(odd: Store, even: Store) -> tuple[Store, Store]:
+    """Timelines of different shops say nothing about each other: each file tells for itself whether it was a primary."""
+    if _is_primary(odd) and not _is_primary(even):
+        return odd, even  # the replica is refused, and says so
+    if _is_primary(even) and not _is_primary(odd):
+        return even, odd
+    raise SettingError(
+        f"{odd.path} and {even.path.name} belong to two different shops, and either may be the primary."
+        " Put the file that belongs here back, or take the other one (with its .journal) out of the folder and"
+        f" run `{_resync_command(odd.path)}` or `{_resync_command(even.path)}`."
+    )
+
+
+def next_timeline(highest: int, file_name: str) -> int:
+    """The lowest above *highest* that belongs to the side in *file_name*."""
+    parity = 0 if file_name == EVEN_NAME else 1
+    return highest + 1 if (highest + 1) % 2 == parity else highest + 2
 
 
 def why_primary_is_short(primary: Store, replica: Store) -> str:
@@ -273,14 +307,17 @@ def _is_primary(store: Store) -> bool:
 
 def _next_timeline(survivor: Store, lost: Path, files: Files) -> int:
     """The next one that belongs to the *lost* side, above any that what is left of it still shows."""
-    highest = max(survivor.position.timeline, *_timelines_shown(lost, files))
-    parity = 1 if lost.name == ODD_NAME else 0
-    return highest + 2 if highest % 2 == parity else highest + 1
+    return next_timeline(max(survivor.position.timeline, *_timelines_shown(lost, files)), lost.name)
 
 
 def _timelines_shown(path: Path, files: Files) -> list[int]:
     found = [0]
-    for file in (path, journal_path(path)):
+    # What an earlier attempt has put aside counts too: it may have crashed before it had begun its timeline.
+    names = (path.name, journal_path(path).name)
+    for name in files.names_in(path.parent):
+        if not name.startswith(names):
+            continue
+        file = path.with_name(name)
         try:
             found += [int(digits) for digits in _TIMELINE.findall(files.read(file))]
         except OSError:
@@ -290,6 +327,9 @@ def _timelines_shown(path: Path, files: Files) -> list[int]:
 
 def _put_aside(path: Path, clock: Clock, files: Files) -> None:
     suffix = f".corrupt-{clock.now():%Y%m%dT%H%M%SZ}"
+    taken = files.names_in(path.parent)
+    while any(name.endswith(suffix) for name in taken):
+        suffix += "-again"
     for file in (path, journal_path(path)):
         if files.exists(file):
             files.replace(file, file.with_name(file.name + suffix))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from shop.clock import ManualClock
 from shop.errors import Conflict, Invalid, NotFound, WritesUnavailable
 from shop.replication.contract import Outcome, State
-from shop.replication.failover import next_timeline
+from shop.replication.pair import next_timeline
 from shop.store import StoreReadOnly
 from tests.failoverkit import BY, Shop, contents
 

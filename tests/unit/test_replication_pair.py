@@ -387,3 +387,52 @@ def open_or_rebuild(disk: SimDisk) -> Pair:
     except SettingError:
         resync_from(FOLDER, EVEN_NAME, ManualClock(), files=disk)  # type: ignore[arg-type]
         return open_pair(FOLDER, ManualClock(), files=disk)  # type: ignore[arg-type]
+
+
+def test_a_resync_of_a_shorter_primary_begins_a_timeline_and_keeps_what_only_the_replica_had(short: Sides) -> None:
+    known = short.replica.position
+
+    short.replicator.resync(short.clock.monotonic())
+
+    assert short.primary.position.timeline == 3, (
+        "a number that was issued on timeline 1 and forgotten must not come again"
+    )
+    assert short.replica.position == short.primary.position
+    kept = sorted(path.name for path in (short.folder / "lost").iterdir())
+    assert kept == ["1-4.jsonl", f"1-{known.lsn}.jsonl"]
+    again = short.reopen()
+    assert (again.primary.path.name, again.primary.position.timeline) == ("db.json", 3)
+    again.pair.close()
+
+
+def test_a_rebuild_that_crashed_half_way_does_not_begin_its_timeline_twice(tmp_path: Path) -> None:
+    clock = ManualClock()
+    open_pair(tmp_path, clock).close()
+    aside = tmp_path / "db.json.corrupt-20260101T000000Z"
+    (tmp_path / "db.json").rename(
+        aside
+    )  # what a first attempt does; the file tells of a timeline that must not come again
+    aside.write_bytes(aside.read_bytes().replace(b'"timeline":1', b'"timeline":7'))
+    (tmp_path / "db.journal").unlink()
+
+    resync_from(tmp_path, "db_async.json", clock)
+
+    pair = open_pair(tmp_path, clock)
+    assert pair.primary.position.timeline == 9
+    pair.close()
+
+
+def test_the_far_side_of_another_shop_never_becomes_the_primary(tmp_path: Path) -> None:
+    clock = ManualClock()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    mine, other = open_pair(tmp_path / "a", clock), open_pair(tmp_path / "b", clock)
+    other.replica.allow_writes()
+    other.replica.advance_timeline(2)
+    mine.close()
+    other.close()
+    for name in ("db_async.json", "db_async.journal"):
+        (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+
+    with pytest.raises(SettingError, match="two different shops"):
+        open_pair(tmp_path / "a", clock)

@@ -53,7 +53,7 @@ def visitor_with(app: Flask, cookie: str) -> Visitor:
 def admin_routes(app: Flask) -> list[tuple[str, str]]:
     """Each method and address behind the login."""
     return [
-        (method, re.sub(r"<[^>]+>", "x1", rule.rule))
+        (method, re.sub(r"<[^>]+>", "x1", re.sub(r"<int:[^>]+>", "1", rule.rule)))
         for rule in app.url_map.iter_rules()
         if rule.rule.startswith("/admin") and rule.rule not in (LOGIN, "/admin/logout")
         for method in sorted((rule.methods or set()) & {"GET", "POST"})

@@ -20,9 +20,12 @@ from shop.config import Config, load, prepare_instance, secret_key
 from shop.demo.seed import seed
 from shop.errors import SettingError, WritesUnavailable
 from shop.lock import FolderLock
+from shop.replication.alerts import VERIFY_SECONDS, Alerts, Rounds
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.failover import EmbeddedFailover, complete_rejoin
+from shop.replication.notify import Notifier
 from shop.replication.pair import Pair, open_pair
+from shop.replication.reads import EmbeddedReads
 from shop.replication.schedule import Schedule
 from shop.repository.embedded import EmbeddedRepository
 from shop.server import THREADS, Server, bind, url_of
@@ -68,6 +71,7 @@ class _Parts:
     replication: EmbeddedReplication
     repository: EmbeddedRepository
     services: Services
+    alerts: Alerts
     rejoined: str = ""  # what opening completed of an earlier failover
 
     def backup(self, path: Path) -> Position:
@@ -91,8 +95,18 @@ def _open(config: Config, clock: Clock) -> Iterator[_Parts]:
         )
         repository = EmbeddedRepository(pair.primary)
         failover = EmbeddedFailover(pair, replication, repository, clock=clock, currency=config.currency)
-        services = Services(config, clock, repository, replication, failover, laboratory=replication.laboratory)
-        yield _Parts(pair, replication, repository, services, rejoined)
+        alerts = Alerts(replication.status, clock)
+        services = Services(
+            config,
+            clock,
+            repository,
+            replication,
+            failover,
+            laboratory=replication.laboratory,
+            alerts=alerts,
+            reads=EmbeddedReads(pair, repository, clock=clock),
+        )
+        yield _Parts(pair, replication, repository, services, alerts, rejoined)
     finally:
         pair.close()
 
@@ -119,7 +133,10 @@ def _serve(config: Config, lock: FolderLock) -> None:
         app = factory.create_app(parts.services, secret_key=secret_key(config))
         server = Server(logs.log_requests(app), listener)
         runtime.install(app, _runtime(parts, server, lock))
-        schedule = Schedule(parts.replication, parts.services.clock)
+        notifier = Notifier(config.alert_urls)
+        parts.alerts.tell = notifier.tell
+        verification = Rounds(parts.replication.verify, parts.services.clock, every_seconds=VERIFY_SECONDS)
+        schedule = Schedule(parts.replication, parts.services.clock, chores=(parts.alerts.look, verification.look))
         parts.pair.start()
         schedule.start()
         parts.repository.gate = parts.replication.gate  # only now: without the schedule nothing crosses to wait for
@@ -131,6 +148,7 @@ def _serve(config: Config, lock: FolderLock) -> None:
         finally:
             _limit_the_end()
             schedule.stop()
+            notifier.stop()
     _log.info("stopped")
 
 

@@ -41,8 +41,6 @@ KNOWN = (
 NOT_YET = {
     "SHOP_PRIMARY_URL": "PostgreSQL is not supported yet",
     "SHOP_REPLICA_URL": "PostgreSQL is not supported yet",
-    "SHOP_ALERT_URLS": "sending alerts is not supported yet",
-    "SHOP_PUBLIC_STAGE": "a public replication page is not supported yet",
 }
 
 # Common once the digits and signs around them are taken away: those add length and no strength.
@@ -66,6 +64,8 @@ class Config(Struct, frozen=True, kw_only=True):
     replication_delay: float = 5.0  # SHOP_REPLICATION_DELAY, seconds
     replication_mode: str = "async"  # SHOP_REPLICATION_MODE: async, semi-sync or sync
     currency: str = "EUR"  # SHOP_CURRENCY, ISO 4217
+    alert_urls: tuple[str, ...] = ()  # SHOP_ALERT_URLS: where alerts are sent, addresses as Apprise knows them
+    public_stage: bool = False  # SHOP_PUBLIC_STAGE: whether everybody may see /replication
 
     def __repr__(self) -> str:
         """Without the secrets: a repr ends up in logs and tracebacks."""
@@ -76,7 +76,7 @@ class Config(Struct, frozen=True, kw_only=True):
         return f"Config({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
 
-_SECRETS = ("secret_key", "admin_password")
+_SECRETS = ("secret_key", "admin_password", "alert_urls")
 
 
 def load(environ: Mapping[str, str]) -> Config:
@@ -96,6 +96,8 @@ def load(environ: Mapping[str, str]) -> Config:
         replication_delay=_replication_delay(settings.get("SHOP_REPLICATION_DELAY", "5")),
         replication_mode=_replication_mode(settings.get("SHOP_REPLICATION_MODE", "async")),
         currency=_currency(settings.get("SHOP_CURRENCY", "EUR")),
+        alert_urls=_alert_urls(settings.get("SHOP_ALERT_URLS", "")),
+        public_stage=_switch("SHOP_PUBLIC_STAGE", settings.get("SHOP_PUBLIC_STAGE", "0")),
     )
 
 
@@ -221,6 +223,28 @@ def _replication_mode(value: str) -> str:
     if value not in REPLICATION_MODES:
         raise _wrong("SHOP_REPLICATION_MODE", value, "async, semi-sync or sync")
     return value
+
+
+def _alert_urls(value: str) -> tuple[str, ...]:
+    """Their form alone is checked here; whether Apprise knows them is seen at the start. They hold passwords: none is told."""
+    urls = tuple(value.split())
+    for number, url in enumerate(urls, start=1):
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", url, re.IGNORECASE):
+            raise SettingError(
+                f"SHOP_ALERT_URLS: the {_ordinal(number)} address is none; it must be addresses separated by spaces,"
+                " like json://host/path or mailto://user:password@host."
+            )
+    return urls
+
+
+def _ordinal(number: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
+
+
+def _switch(name: str, value: str) -> bool:
+    if value not in ("0", "1"):
+        raise _wrong(name, value, "1 or 0")
+    return value == "1"
 
 
 def _currency(value: str) -> str:

@@ -194,7 +194,30 @@ class Status(Struct, frozen=True, kw_only=True):
     recent: Sequence[CommitOnTheWay]  # applied lately, newest first
     retry: Retry
     modes: Modes | None = None  # what writers wait for; None where nobody ever waits
+    diverged_records: int = 0  # that the last verification found
+    journal_limit_bytes: int = 0  # past it the journal is cut even if the replica needs it; 0 = never
     version: str  # changes whenever anything above but ages and countdowns changes; the page's ETag is made of it
+
+
+class Alert(Struct, frozen=True):
+    """Something that is wrong and that somebody should know of."""
+
+    name: str  # its slug in logs and metrics
+    sentence: str  # as it was when it was raised
+    since: str
+
+
+class Alerts(Protocol):
+    """What is wrong now. Safe from any thread, and costs nothing to ask."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of every alert there can be."""
+        ...
+
+    def raised(self) -> Sequence[Alert]:
+        """Oldest first."""
+        ...
 
 
 class Difference(Struct, frozen=True):

@@ -37,6 +37,7 @@ from shop.replication.pair import IS_REPLICA, Pair
 from shop.replication.replicator import Arrival, Replicator
 from shop.replication.replicator import Outcome as StepOutcome
 from shop.store import Commit, State, Store, StoreError
+from shop.store.store import JOURNAL_LIMIT_BYTES
 from shop.units import Position
 
 IN_FLIGHT_SHOWN = 50
@@ -160,6 +161,8 @@ class EmbeddedReplication:
             recent=[self._arrived(arrival, now, at) for arrival in arrivals],
             retry=retry,
             modes=modes,
+            diverged_records=len(self._found),
+            journal_limit_bytes=JOURNAL_LIMIT_BYTES,
             version=_digest(
                 state,
                 primary,

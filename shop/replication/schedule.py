@@ -11,13 +11,16 @@ APScheduler's own planning, which then overwrites what was armed there: that one
 APScheduler plans by the wall clock: set back an hour, it would sit still for an hour. A watchdog on the monotonic clock
 notices and plans anew, first the job, then a new scheduler. While anything is on the way the loop waits by the monotonic clock and
 needs neither.
+
+Chores (alerts, the verification) are a second job with a thread of its own, so that they never hold up a commit; the watchdog
+looks after it too.
 """
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_SUBMITTED
@@ -36,6 +39,7 @@ WATCH_SECONDS = 1.0  # between two looks of the watchdog
 STALL_SECONDS = 3.0  # no run for so long: the job is planned anew; for twice as long: the scheduler is replaced
 WAIT_SECONDS_MAX = 60.0
 JOB_ID = "replicate"
+CHORES_ID = "chores"
 
 _log = structlog.get_logger("replication")
 
@@ -52,7 +56,8 @@ class Schedule:
     """The background thread of replication. `_condition` guards every field below it and is never held while calling APScheduler,
     whose own lock is held while it calls `_left`."""
 
-    def __init__(self, work: Work, clock: Clock) -> None:
+    def __init__(self, work: Work, clock: Clock, *, chores: Sequence[Callable[[], None]] = ()) -> None:
+        """*chores* are done at each tick, in their order; each decides itself whether there is anything to do."""
         self._work = work
         self._clock = clock
         self._condition = threading.Condition()
@@ -64,6 +69,9 @@ class Schedule:
         self._is_nudged = False  # what the loop waits for may be due at another moment
         self._is_stopping = False
         self._beat = 0.0  # when the loop last showed life
+        self._chores = tuple(chores)
+        self._is_at_chores = False
+        self._chores_beat = 0.0  # when they were last begun or ended
         self._cures = 0  # of a stalled scheduler, since its last run
         self.stalls = 0  # how often the watchdog had to step in
         self._scheduler: BackgroundScheduler | None = None
@@ -75,7 +83,7 @@ class Schedule:
     def start(self) -> None:
         """Begin; what an earlier run left in the journal is looked at at once."""
         _quieten()
-        self._beat = self._clock.monotonic()
+        self._beat = self._chores_beat = self._clock.monotonic()
         self._scheduler = self._new_scheduler()
         self._watchdog.start()
         self.nudge()
@@ -92,6 +100,8 @@ class Schedule:
         if scheduler is not None:
             with suppress(JobLookupError):
                 scheduler.remove_job(JOB_ID)
+            with suppress(JobLookupError):
+                scheduler.remove_job(CHORES_ID)
             with suppress(SchedulerNotRunningError):
                 scheduler.shutdown(wait=True)
 
@@ -138,6 +148,18 @@ class Schedule:
             outcome = self._work.sync_once(self._clock.monotonic())
             is_more = self._wait(outcome)
 
+    def _do_chores(self) -> None:
+        with self._condition:
+            self._is_at_chores = True
+        try:
+            for chore in self._chores:
+                if not self._is_stopping:
+                    chore()
+        finally:
+            with self._condition:
+                self._is_at_chores = False
+                self._chores_beat = self._clock.monotonic()
+
     def _wait(self, outcome: Outcome) -> bool:
         """Until the next step makes sense; False when there is nothing to wait for."""
         with self._condition:
@@ -180,9 +202,11 @@ class Schedule:
     # ---- the scheduler
 
     def _new_scheduler(self) -> BackgroundScheduler:
-        scheduler = BackgroundScheduler(timezone="UTC", executors={"default": ThreadPoolExecutor(1)})
-        scheduler.add_listener(self._left, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
-        scheduler.add_listener(self._planned, EVENT_JOB_SUBMITTED)
+        scheduler = BackgroundScheduler(
+            timezone="UTC", executors={"default": ThreadPoolExecutor(1), CHORES_ID: ThreadPoolExecutor(1)}
+        )
+        scheduler.add_listener(_of_job(self._left), EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
+        scheduler.add_listener(_of_job(self._planned), EVENT_JOB_SUBMITTED)
         scheduler.add_job(
             self._run,
             _each_tick(),
@@ -191,6 +215,16 @@ class Schedule:
             max_instances=1,
             misfire_grace_time=None,
         )
+        if self._chores:
+            scheduler.add_job(
+                self._do_chores,
+                _each_tick(),
+                id=CHORES_ID,
+                executor=CHORES_ID,
+                coalesce=True,
+                max_instances=1,
+                misfire_grace_time=None,
+            )
         scheduler.start()
         return scheduler
 
@@ -203,8 +237,19 @@ class Schedule:
                     self.stalls += 1
                     self._beat = self._clock.monotonic()
                 cures = self._cures
+                are_chores_late = not self._is_at_chores and self._clock.monotonic() - self._chores_beat > STALL_SECONDS
+                if are_chores_late:
+                    self._chores_beat = self._clock.monotonic()  # planned anew at each look they would never begin
             if is_stalled:
                 self._cure(cures)
+            if are_chores_late:
+                self._plan_chores()
+
+    def _plan_chores(self) -> None:
+        scheduler = self._scheduler
+        if scheduler is not None:
+            with suppress(JobLookupError):  # there are none, or it is being stopped
+                scheduler.reschedule_job(CHORES_ID, trigger=_each_tick())
 
     def _cure(self, attempt: int) -> None:
         _log.warning("the scheduler stands still, it is set going again", attempt=attempt)
@@ -225,6 +270,16 @@ class Schedule:
 
 def _each_tick() -> IntervalTrigger:
     return IntervalTrigger(seconds=TICK_SECONDS, timezone="UTC")
+
+
+def _of_job(listener: Callable[[object], None]) -> Callable[[Any], None]:
+    """*listener* for the events of the replication job alone."""
+
+    def listen(event: Any) -> None:
+        if event.job_id == JOB_ID:
+            listener(event)
+
+    return listen
 
 
 def _quieten() -> None:

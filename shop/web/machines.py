@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from shop.logs import STARTED
-from shop.replication.contract import State, Status
+from shop.replication.contract import Alerts, State, Status
 from shop.web.runtime import Runtime, runtime
 from shop.web.services import services
 
@@ -97,6 +97,8 @@ class _State(Collector):
             yield from _positions(status)
             yield from _replication(status)
             yield from _at_risk(status)
+            if parts.alerts is not None:
+                yield _alerts(parts.alerts)
             if server is not None:
                 yield from _server(server)
 
@@ -136,6 +138,14 @@ def _replication(status: Status) -> Iterator[Metric]:
     yield _gauge("shop_link_delay_seconds", "The link's delay.", status.link.delay_seconds)
     yield _gauge("shop_link_paused", "1 while an operator holds the link.", float(status.link.is_paused))
     yield _gauge("shop_replication_retry_attempts", "Failures in a row; 0 when well.", status.retry.attempts)
+
+
+def _alerts(alerts: Alerts) -> Metric:
+    gauge = GaugeMetricFamily("shop_alert", "1 while the alert is raised.", labels=("alert",))
+    raised = {alert.name for alert in alerts.raised()}
+    for name in alerts.names:
+        gauge.add_metric((name,), float(name in raised))
+    return gauge
 
 
 def _at_risk(status: Status) -> Iterator[Metric]:

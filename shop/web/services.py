@@ -7,7 +7,7 @@ from flask import current_app
 
 from shop.clock import Clock
 from shop.config import Config
-from shop.replication.contract import Failover, Laboratory, Replication
+from shop.replication.contract import Alerts, FarReads, Failover, Laboratory, Replication
 from shop.repository.contract import Repository
 
 
@@ -21,6 +21,8 @@ class Services:
     replication: Replication
     failover: Failover | None = None  # None: roles cannot be changed here
     laboratory: Laboratory | None = None  # None: the link has no knobs
+    reads: FarReads | None = None  # None: all pages are the primary's
+    alerts: Alerts | None = None  # None: nobody watches
 
 
 def services() -> Services:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from flask import Flask, session
 
 from shop.models import Category
+from shop.replication.contract import Alert
+from shop.web import farside
+from shop.web.admin_auth import current_admin
 from shop.web.services import services
 
 CART_KEY = "cart"
@@ -30,7 +33,10 @@ class Frame:
     """What the frame around every page asks, only when it is drawn. It is `shop` in the templates."""
 
     def categories(self) -> Sequence[Category]:
-        """The menu."""
+        """The menu, from the side that the page is read from."""
+        chosen = farside.unit_of_page()
+        if chosen is not None:
+            return chosen.categories()
         with services().repository.view() as unit:
             return unit.categories()
 
@@ -46,6 +52,11 @@ class Frame:
     def why_read_only(self) -> str:
         """One sentence while nothing can be changed, "" otherwise."""
         return services().repository.why_read_only()
+
+    def alerts(self) -> Sequence[Alert]:
+        """What is wrong with replication now; nothing for who is not logged in as the admin."""
+        alerts = services().alerts
+        return () if alerts is None or current_admin() is None else alerts.raised()
 
 
 def register(app: Flask) -> None:

@@ -102,6 +102,7 @@ def test_secrets_are_taken_as_typed():
         ("SHOP_CURRENCY", "DEM", "in use"),
         ("SHOP_CURRENCY", "JPY", "two decimals"),
         ("SHOP_CURRENCY", "KWD", "two decimals"),
+        ("SHOP_PUBLIC_STAGE", "yes", "1 or 0"),
         ("SHOP_INSTANCE", "~nobody-of-this-name/shop", "a folder"),
     ],
 )
@@ -114,7 +115,35 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(name, value, allowed):
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("name", ["SHOP_PRIMARY_URL", "SHOP_REPLICA_URL", "SHOP_ALERT_URLS", "SHOP_PUBLIC_STAGE"])
+def test_alerts_go_nowhere_and_the_stage_is_closed_unless_they_are_asked_for():
+    loaded = config.load({})
+
+    assert loaded.alert_urls == ()
+    assert loaded.public_stage is False
+
+
+def test_the_addresses_of_alerts_are_separated_by_spaces():
+    loaded = config.load(
+        {"SHOP_ALERT_URLS": "  json://127.0.0.1:9/one?a=b,c \n mailto://user:hunter2hunter2@mail.test "}
+    )
+
+    assert loaded.alert_urls == ("json://127.0.0.1:9/one?a=b,c", "mailto://user:hunter2hunter2@mail.test")
+    assert "hunter2" not in repr(loaded)
+
+
+def test_an_address_of_alerts_that_is_none_is_refused_without_being_told():
+    line = refusal(SHOP_ALERT_URLS="json://127.0.0.1/ hunter2hunter2")
+
+    assert line.startswith("SHOP_ALERT_URLS: the second address")
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(("value", "is_on"), [("1", True), ("0", False)])
+def test_the_public_stage_is_switched(value, is_on):
+    assert config.load({"SHOP_PUBLIC_STAGE": value}).public_stage is is_on
+
+
+@pytest.mark.parametrize("name", ["SHOP_PRIMARY_URL", "SHOP_REPLICA_URL"])
 def test_what_is_not_built_yet_is_refused_rather_than_ignored(name):
     line = refusal(**{name: "postgresql://shop:hunter2hunter2@localhost/shop"})
 

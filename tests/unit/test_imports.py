@@ -31,6 +31,7 @@ MAY_NOT_IMPORT = {
 
 # What may change under our feet is known to one module each.
 KNOWN_TO_ONE = {
+    "apprise": "shop/replication/notify.py",
     "apscheduler": "shop/replication/schedule.py",
     "immutables": "shop/store/maps.py",
 }

@@ -403,3 +403,55 @@ def test_what_is_on_its_way_when_the_process_ends_arrives_in_the_next(tmp_path: 
         assert arrived.wait_for(lambda: sold(again.replica) == 1, PATIENCE)
     schedule.stop()
     again.close()
+
+
+class Chores:
+    """Counts how often it was its turn."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self._changed = threading.Condition()
+
+    def __call__(self) -> None:
+        with self._changed:
+            self.turns += 1
+            self._changed.notify_all()
+
+    def wait_for(self, turns: int) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.turns >= turns, PATIENCE)
+
+
+@pytest.mark.usefixtures("quick_watchdog")
+def test_chores_are_done_also_while_the_job_waits_and_after_the_wall_clock_was_set_back(
+    queue: Queue, wall: WallClock
+) -> None:
+    queue.outcome = lambda now, applied: Outcome(applied, NEVER)  # the job never leaves its loop
+    chores = Chores()
+    schedule = Schedule(queue, wall, chores=[chores])
+    schedule.start()
+    assert chores.wait_for(2)
+
+    wall.shift = timedelta(hours=-1)
+
+    assert chores.wait_for(chores.turns + 3)
+    schedule.stop()
+
+
+@pytest.mark.usefixtures("quick_watchdog")
+def test_chores_that_hang_or_raise_hold_up_no_commit(queue: Queue) -> None:
+    let_go, began = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        began.set()
+        let_go.wait(PATIENCE)
+
+    schedule = Schedule(queue, SystemClock(), chores=[hang])
+    schedule.start()
+    assert began.wait(PATIENCE)
+
+    queue.put()
+
+    assert queue.wait_for(lambda: queue.taken == queue.put_count, SOON)
+    let_go.set()
+    schedule.stop()

@@ -94,9 +94,8 @@ class EmbeddedReads:
             lost, wrote = [Anomaly.LOST_WRITE], None
         if seen is not None and self.is_lost(seen):
             lost, seen = [*lost, Anomaly.LOST_SIGHT], None
-        began = self._clock.monotonic()
-        there, why_not = self._far_state(policy, {Policy.OWN_WRITES: wrote, Policy.MONOTONIC: seen}.get(policy))
-        waited = self._clock.monotonic() - began
+        wanted = {Policy.OWN_WRITES: wrote, Policy.MONOTONIC: seen}.get(policy)
+        there, why_not, waited = self._far_state(policy, wanted)
         unit, state, reading = self._near(why_not) if there is None else self._far(there)
         return unit, replace(
             reading,
@@ -125,35 +124,35 @@ class EmbeddedReads:
         reading = _reading("replica", self._pair.replica, there)
         return self._snapshots.of(there), there, replace(reading, commits_behind=behind, age_seconds=age)
 
-    def _far_state(self, policy: Policy, wanted: Token | None) -> tuple[State | None, str]:
-        """The replica's state once it has reached *wanted*; None when it is the primary's turn, and why if that was not asked for."""
+    def _far_state(self, policy: Policy, wanted: Token | None) -> tuple[State | None, str, float]:
+        """The replica's state once it has reached *wanted*; None when it is the primary's turn, and why if that was not asked for.
+        Then the seconds that were waited."""
         if policy is Policy.PRIMARY:
-            return None, ""
+            return None, "", 0.0
         state = self._pair.replica.state
         if not has_reached(self._pair.primary.state, _token(state)):
-            return None, NOT_JOINED
+            return None, NOT_JOINED, 0.0
         if wanted is None or has_reached(state, wanted):
-            return state, ""
+            return state, "", 0.0
         with self._moved:
             if self._waiting >= self._places:
-                return None, TOO_MANY
+                return None, TOO_MANY, 0.0
             self._waiting += 1
             try:
                 return self._wait_until_reached(wanted)
             finally:
                 self._waiting -= 1
 
-    def _wait_until_reached(self, wanted: Token) -> tuple[State | None, str]:
+    def _wait_until_reached(self, wanted: Token) -> tuple[State | None, str, float]:
         """The lock is held while looking, so that no commit passes unseen between looking and sleeping; sleeping gives it back."""
-        deadline = self._clock.monotonic() + self._seconds_max
+        began = self._clock.monotonic()
         while True:
-            state = self._pair.replica.state
+            state, waited = self._pair.replica.state, self._clock.monotonic() - began
             if has_reached(state, wanted):
-                return state, ""
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                return None, TOO_LATE
-            self._wait(left)
+                return state, "", waited
+            if waited >= self._seconds_max:
+                return None, TOO_LATE, waited
+            self._wait(self._seconds_max - waited)
 
     def _wait_for_commit(self, seconds: float) -> None:
         self._moved.wait(seconds)

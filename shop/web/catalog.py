@@ -15,6 +15,7 @@ from shop.errors import NotFound
 from shop.models import Category, Product
 from shop.money import format_money
 from shop.units import CatalogQuery
+from shop.web import farside
 from shop.web.filters import FEW_LEFT, PLACEHOLDER
 from shop.web.forms import LineForm
 from shop.web.services import services
@@ -36,7 +37,7 @@ SORTS = {
 def index() -> ResponseReturnValue:
     """The goods that match; whatever is asked in a way the shop does not know is left out."""
     query = query_of(request.args)
-    with services().repository.view() as unit:
+    with farside.view() as unit:
         page = unit.catalog(query)
         category = unit.category_by_slug(query.category_slug) if query.category_slug else None
     page_text = render_template(
@@ -60,16 +61,16 @@ def index() -> ResponseReturnValue:
 @bp.get("/products/<slug>")
 def show(slug: str) -> ResponseReturnValue:
     """One product. Raises `NotFound` for one that never was; one that is not sold any more says so."""
-    with services().repository.view() as unit:
+    with farside.view() as unit:
         product = unit.product_by_slug(slug) if len(slug) <= SLUG_LENGTH_MAX else None
     if product is None:
-        raise NotFound("There is no such product.")
+        raise NotFound(farside.missing("There is no such product."))
     return product_page(product, LineForm(product_id=product.id, quantity="1"))
 
 
 def product_page(product: Product, form: LineForm, *, problem: str = "", status: int = 200) -> ResponseReturnValue:
     """The page of *product* with *form* as it was filled in; *problem* is a sentence that belongs to no field."""
-    with services().repository.view() as unit:
+    with farside.view() as unit:
         category = unit.category(product.category_id)
         near = unit.catalog(CatalogQuery(category_slug=category.slug, size=RELATED_SHOWN + 1)).items if category else []
     related = [other for other in near if other.id != product.id][:RELATED_SHOWN]
@@ -140,6 +141,7 @@ def _unless_known(page_text: str) -> Response:
     response = make_response(page_text)
     response.headers["Cache-Control"] = "private, no-cache"  # it may hold a message and the count of a cart
     response.add_etag()
+    response.set_etag(f"{response.get_etag()[0]}{farside.tag()}")  # what one side shows is never taken for the other's
     return response.make_conditional(request)  # type: ignore[return-value]
 
 

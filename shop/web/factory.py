@@ -18,6 +18,7 @@ from shop.web import (
     control,
     errors,
     failover,
+    farside,
     filters,
     headers,
     laboratory,
@@ -25,6 +26,7 @@ from shop.web import (
     notices,
     orders,
     replication,
+    stage,
     visitor,
 )
 from shop.web.extensions import csrf, limiter
@@ -45,11 +47,13 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     filters.register(app)
     assets.register(app)
     visitor.register(app)
+    farside.register(app)
     csrf.init_app(app)
     limiter.init_app(app)
     notices.register(app)
     for module in (
         catalog,
+        farside,
         cart,
         checkout,
         orders,
@@ -58,6 +62,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
         admin_products,
         admin_orders,
         replication,
+        stage,
         failover,
         laboratory,
         machines,

@@ -7,7 +7,7 @@ from flask import current_app
 
 from shop.clock import Clock
 from shop.config import Config
-from shop.replication.contract import Alerts, FarReads, Failover, Laboratory, Replication
+from shop.replication.contract import Alerts, Failover, FarReads, Laboratory, Replication
 from shop.repository.contract import Repository
 
 

@@ -15,6 +15,7 @@ from shop.config import Config
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.failover import EmbeddedFailover
 from shop.replication.pair import Pair, open_pair
+from shop.replication.reads import EmbeddedReads
 from shop.repository.embedded import EmbeddedRepository
 from shop.store import Store
 from shop.web.extensions import limiter
@@ -54,16 +55,23 @@ def failover(
 
 
 @pytest.fixture
+def reads(pair: Pair, repository: EmbeddedRepository, clock: ManualClock) -> EmbeddedReads:
+    """Waiting for the far side lets the time of the test pass, and nothing else."""
+    return EmbeddedReads(pair, repository, clock=clock, wait=clock.advance)
+
+
+@pytest.fixture
 def app(
     tmp_path: Path,
     clock: ManualClock,
     repository: EmbeddedRepository,
     replication: EmbeddedReplication,
     failover: EmbeddedFailover,
+    reads: EmbeddedReads,
 ) -> Iterator[Flask]:
     config = Config(instance=tmp_path, replication_delay=DELAY_SECONDS, currency=CURRENCY)
     app = create_app(
-        Services(config, clock, repository, replication, failover, laboratory=replication.laboratory),
+        Services(config, clock, repository, replication, failover, laboratory=replication.laboratory, reads=reads),
         secret_key="a key for tests only",
     )
     yield app

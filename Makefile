@@ -14,7 +14,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.runtime ## start the shop at http://127.0.0.1:8000 (PORT=9000 make run for another port)
-	@exec $(PY) app.py
+	@SHOP_PUBLIC_STAGE="$${SHOP_PUBLIC_STAGE:-1}" exec $(PY) app.py
 
 test: $(VENV)/.dev ## lint, types and every test, a real browser included
 	@$(PY) -m tests.needs

@@ -53,6 +53,9 @@ class Frame:
         """One sentence while nothing can be changed, "" otherwise."""
         return services().repository.why_read_only()
 
+    def has_public_stage(self) -> bool:
+        return services().config.public_stage
+
     def alerts(self) -> Sequence[Alert]:
         """What is wrong with replication now; nothing for who is not logged in as the admin."""
         alerts = services().alerts

@@ -437,7 +437,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     file: str
     position: Position
     commits_behind: int  # the primary, at that moment
-    age_seconds: float | None  # since the first commit that the page lacks; 0 when it lacks none, None when it cannot be told
+    age_seconds: float | None  # since the first commit that the page lacks; 0: lacks none; None: not known
     waited_seconds: float
     fell_back: str  # why it was the primary after all, in one sentence; "" when it was the side that was asked for
     anomalies: Sequence[Anomaly]

@@ -17,6 +17,7 @@ from shop.config import Config
 from shop.demo.seed import seed
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.pair import open_pair
+from shop.replication.reads import EmbeddedReads
 from shop.repository.embedded import EmbeddedRepository
 from shop.web.factory import create_app
 from shop.web.links import order_address
@@ -47,7 +48,10 @@ def shop(tmp_path) -> Iterator[Shop]:
     repository = EmbeddedRepository(pair.primary)
     seed(repository, clock)
     replication = EmbeddedReplication(pair, clock=clock, delay_seconds=60, currency="EUR")
-    app = create_app(Services(Config(instance=tmp_path), clock, repository, replication), secret_key="a key for tests")
+    replication.sync_now()
+    reads = EmbeddedReads(pair, repository, clock=clock)
+    services = Services(Config(instance=tmp_path), clock, repository, replication, reads=reads)
+    app = create_app(services, secret_key="a key for tests")
     with app.test_request_context():
         lost_address = order_address("A1-99999")
     server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -126,6 +130,28 @@ def test_axe_finds_nothing_in_any_state_of_the_shop(shop, visit, size, dark):
     eyes.page.locator("[name=email]").fill("somebody@example.com")
     eyes.press("Place the order")
     eyes.look("order")
+
+
+@pytest.mark.parametrize(("size", "dark"), [(WIDE, False), (PHONE, True)], ids=["wide-light", "phone-dark"])
+def test_axe_finds_nothing_on_the_far_side(shop, visit, size, dark):
+    """The replica has the goods of the start, and nothing that came after."""
+    eyes = Eyes(visit(shop.url, size=size, dark=dark))
+    shop.change(GLOBE, price_cents=9900)
+
+    eyes.look("one product from both sides", f"/products/{GLOBE}/both")
+    eyes.look("choosing", "/far-side")
+    eyes.page.get_by_label("Far side, as it is").check()
+    with eyes.page.expect_navigation():
+        eyes.press("Shop like this")
+    eyes.add(PEN)
+    eyes.look("a stale product", f"/products/{GLOBE}")
+    expect(eyes.page.get_by_text("Missed own write.")).to_be_visible()
+    expect(eyes.page.get_by_text("commits behind")).to_be_visible()
+    eyes.look("a stale catalog", "/")
+    eyes.page.get_by_label("Shop from", exact=True).select_option("monotonic")
+    with eyes.page.expect_navigation():
+        eyes.press("Change")
+    eyes.look("another policy")
 
 
 def test_a_purchase_by_keyboard_alone(shop, visit):

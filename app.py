@@ -21,6 +21,7 @@ from shop.demo.seed import seed
 from shop.errors import SettingError, WritesUnavailable
 from shop.lock import FolderLock
 from shop.replication.alerts import VERIFY_SECONDS, Alerts, Rounds
+from shop.replication.audit import Audit
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.failover import EmbeddedFailover, complete_rejoin
 from shop.replication.notify import Notifier
@@ -104,6 +105,7 @@ def _open(config: Config, clock: Clock) -> Iterator[_Parts]:
             failover,
             laboratory=replication.laboratory,
             alerts=alerts,
+            audit=Audit(config.instance, clock),
             reads=EmbeddedReads(pair, repository, clock=clock),
         )
         yield _Parts(pair, replication, repository, services, alerts, rejoined)

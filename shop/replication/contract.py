@@ -207,6 +207,27 @@ class Alert(Struct, frozen=True):
     since: str
 
 
+class Action(Struct, frozen=True):
+    """Something that was done to the replication."""
+
+    at: str
+    who: str
+    what: str
+    result: str
+
+
+class Audit(Protocol):
+    """The list of actions. Safe from any thread."""
+
+    def add(self, who: str, what: str, result: str) -> None:
+        """Durable when this returns, unless the disk refused it."""
+        ...
+
+    def actions(self, limit: int = 200) -> Sequence[Action]:
+        """Newest first."""
+        ...
+
+
 class Alerts(Protocol):
     """What is wrong now. Safe from any thread, and costs nothing to ask."""
 

@@ -20,6 +20,7 @@ from shop.web.services import Services
 Result = dict[str, Any]
 OWN_FILES = ("db.json", "db.journal", "db_async.json", "db_async.journal", "secret_key", "shop.lock")
 EXIT_CODES = {Outcome.IN_SYNC: 0, Outcome.DIVERGED: 1, Outcome.INCONCLUSIVE: 3}
+NOTED = ("verify", "resync", "promote")  # in the audit list
 _DIFFERENCES_SHOWN = 20
 
 
@@ -45,10 +46,23 @@ class Operations:
     def perform(self, name: str, arguments: Mapping[str, Any]) -> Result:
         """Raises `ShopError` when it cannot be done, with a sentence that says why."""
         try:
+            result = self._perform(name, arguments)
+        except ShopError as refusal:
+            self._note(name, f"refused: {refusal.message}")
+            raise
+        self._note(name, str(result["sentence"]))
+        return result
+
+    def _perform(self, name: str, arguments: Mapping[str, Any]) -> Result:
+        try:
             return self._known[name](arguments)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise Conflict(f"{where}{error.strerror or error}.") from error
+
+    def _note(self, name: str, result: str) -> None:
+        if self._services.audit is not None and name in NOTED:
+            self._services.audit.add("command line", name, result)
 
     def seed(self, _arguments: Mapping[str, Any]) -> Result:
         created = seed(self._services.repository, self._services.clock)

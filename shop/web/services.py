@@ -7,7 +7,7 @@ from flask import current_app
 
 from shop.clock import Clock
 from shop.config import Config
-from shop.replication.contract import Alerts, Failover, FarReads, Laboratory, Replication
+from shop.replication.contract import Alerts, Audit, Failover, FarReads, Laboratory, Replication
 from shop.repository.contract import Repository
 
 
@@ -23,6 +23,7 @@ class Services:
     laboratory: Laboratory | None = None  # None: the link has no knobs
     reads: FarReads | None = None  # None: all pages are the primary's
     alerts: Alerts | None = None  # None: nobody watches
+    audit: Audit | None = None  # None: nothing is noted
 
 
 def services() -> Services:

@@ -81,7 +81,8 @@ class Eyes:
         assert width <= self.page.evaluate("innerWidth"), f"{name} scrolls sideways"
 
     def press(self, name: str) -> None:
-        self.page.get_by_role("button", name=name).first.click()
+        with self.page.expect_navigation():  # or axe may look at the page that is just being left
+            self.page.get_by_role("button", name=name).first.click()
 
     def add(self, slug: str) -> None:
         self.page.goto(f"/products/{slug}")

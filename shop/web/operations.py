@@ -18,7 +18,7 @@ from shop.units import Position
 from shop.web.services import Services
 
 Result = dict[str, Any]
-OWN_FILES = ("db.json", "db.journal", "db_async.json", "db_async.journal", "secret_key", "shop.lock")
+OWN_FILES = ("db.json", "db.journal", "db_async.json", "db_async.journal", "secret_key", "shop.lock", "audit.jsonl")
 EXIT_CODES = {Outcome.IN_SYNC: 0, Outcome.DIVERGED: 1, Outcome.INCONCLUSIVE: 3}
 NOTED = ("verify", "resync", "promote")  # in the audit list
 _DIFFERENCES_SHOWN = 20

@@ -37,6 +37,8 @@ EVEN_NAME = "db_async.json"
 IS_REPLICA = "This is the replica: it takes the commits of the primary and no others."
 
 KEEP_ALL = 0  # before the roles are known, either journal may be the queue
+SCAN_BYTES = 1 << 20
+_OVERLAP_BYTES = 32  # so that a timeline on the seam of two slices is seen
 _TIMELINE = re.compile(rb'"timeline":([0-9]{1,9})\b')
 
 
@@ -307,22 +309,35 @@ def _is_primary(store: Store) -> bool:
 
 def _next_timeline(survivor: Store, lost: Path, files: Files) -> int:
     """The next one that belongs to the *lost* side, above any that what is left of it still shows."""
-    return next_timeline(max(survivor.position.timeline, *_timelines_shown(lost, files)), lost.name)
+    return next_timeline(max(survivor.position.timeline, highest_timeline_shown(lost, files)), lost.name)
 
 
-def _timelines_shown(path: Path, files: Files) -> list[int]:
-    found = [0]
-    # What an earlier attempt has put aside counts too: it may have crashed before it had begun its timeline.
+def highest_timeline_shown(path: Path, files: Files) -> int:
+    """The highest that *path*, its journal, or anything that was put aside from them still tells; 0 when nothing does.
+
+    An earlier attempt may have put them aside and crashed before it had begun its timeline.
+    """
     names = (path.name, journal_path(path).name)
-    for name in files.names_in(path.parent):
-        if not name.startswith(names):
-            continue
-        file = path.with_name(name)
+    found = (name for name in files.names_in(path.parent) if name.startswith(names))
+    return max((_highest_in(path.with_name(name), files) for name in found), default=0)
+
+
+def _highest_in(path: Path, files: Files) -> int:
+    """What is left of a damaged file counts too; read in slices, because it may be large."""
+    highest = offset = 0
+    tail = b""
+    try:
+        fd = files.open(path)
         try:
-            found += [int(digits) for digits in _TIMELINE.findall(files.read(file))]
-        except OSError:
-            continue  # it is lost: whatever it can still tell is a gift
-    return found
+            while data := files.pread(fd, SCAN_BYTES, offset):
+                highest = max([highest, *(int(digits) for digits in _TIMELINE.findall(tail + data))])
+                tail = (tail + data)[-_OVERLAP_BYTES:]
+                offset += len(data)
+        finally:
+            files.close(fd)
+    except OSError:
+        return highest  # it is lost: whatever it can still tell is a gift
+    return highest
 
 
 def _put_aside(path: Path, clock: Clock, files: Files) -> None:

@@ -8,22 +8,19 @@ again does no harm. The old files stay, named `.before-restore-<time>`.
 """
 
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from shop.clock import Clock
 from shop.errors import SettingError
-from shop.replication.pair import EVEN_NAME, ODD_NAME
+from shop.replication.pair import EVEN_NAME, ODD_NAME, highest_timeline_shown, next_timeline
 from shop.repository.schema import INDEXES, SCHEMA
 from shop.store import State, StoreDamaged, create_store, forked, journal_path, read_snapshot
 from shop.store.files import OS_FILES
 
 _BESIDE = "restore.tmp"
-_TIMELINE = re.compile(rb'"timeline":([0-9]{1,9})\b')
 _SLICE_BYTES = 1 << 20
-_OVERLAP_BYTES = 32  # so that a timeline on the seam of two slices is seen
 
 
 def restore(folder: Path, backup: Path, clock: Clock) -> str:
@@ -66,24 +63,9 @@ def _checked(backup: Path) -> tuple[str, State]:
 
 
 def _next_timeline(folder: Path, of_backup: int) -> int:
-    """Two above the highest that anything shows, and odd: db.json is the primary of what was restored."""
-    files = [folder / name for name in (ODD_NAME, EVEN_NAME)]
-    shown = [of_backup, *(_highest_shown(file) for path in files for file in (path, journal_path(path)))]
-    highest = max(shown)
-    return highest + 2 if highest % 2 else highest + 1
-
-
-def _highest_shown(path: Path) -> int:
-    """What is left of a damaged file counts too; reading in slices, because it may be large."""
-    highest, tail = 0, b""
-    try:
-        with path.open("rb") as file:
-            while data := file.read(_SLICE_BYTES):
-                highest = max([highest, *(int(digits) for digits in _TIMELINE.findall(tail + data))])
-                tail = data[-_OVERLAP_BYTES:]
-    except OSError:
-        return highest
-    return highest
+    """Above the highest that anything shows, and odd: db.json is the primary of what was restored."""
+    shown = (highest_timeline_shown(folder / name, OS_FILES) for name in (ODD_NAME, EVEN_NAME))
+    return next_timeline(max(of_backup, *shown), ODD_NAME)
 
 
 def _keep_old(folder: Path, suffix: str) -> Sequence[Path]:

@@ -112,6 +112,7 @@ def test_a_timeline_on_the_seam_of_two_reads_is_seen(
     folder: Path, backup: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shop.replication.restore._SLICE_BYTES", 7)
+    monkeypatch.setattr("shop.replication.pair.SCAN_BYTES", 7)
     with (folder / "db_async.journal").open("ab") as journal:
         journal.write(b'"timeline":40,')
 

@@ -142,12 +142,15 @@ def summary(ops: Iterable[Op], currency: str) -> str:
     for collection, id, record in ops:
         by_collection.setdefault(collection, []).append((id, record))
     if "orders" in by_collection:
-        return _orders_summary([record for _, record in by_collection["orders"] if record is not None], currency)
+        return _orders_summary(by_collection["orders"], currency)
     parts = [_records_summary(collection, records) for collection, records in by_collection.items()]
     return ", ".join(parts) or "a new timeline"
 
 
-def _orders_summary(orders: Sequence[Order], currency: str) -> str:
+def _orders_summary(records: Sequence[tuple[str, Any]], currency: str) -> str:
+    orders: list[Order] = [record for _, record in records if record is not None]
+    if not orders:
+        return f"order {records[0][0]} deleted" if len(records) == 1 else f"{len(records):,} orders deleted"
     if len(orders) != 1:
         total = sum(order.total_cents for order in orders)
         return f"{_counted(len(orders), 'order')}, {format_money(total, currency)}"

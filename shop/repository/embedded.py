@@ -312,6 +312,12 @@ class _Writer(_Unit):
     def put_order(self, order: Order) -> None:
         self._put("orders", order.number, order)
 
+    def delete_product(self, product_id: str) -> None:
+        self._unit.delete("products", product_id)
+
+    def delete_order(self, number: str) -> None:
+        self._unit.delete("orders", number)
+
     def put_admin(self, admin: Admin) -> None:
         self._put("admins", admin.id, admin)
 

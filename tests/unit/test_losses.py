@@ -38,6 +38,8 @@ PLACED = [put("orders", ORDER), put("products", PRODUCT), put("carts", CART), pu
             "2 products, category ",
         ),
         ([("products", "p1", None)], "product p1 deleted"),
+        ([("orders", "A1-10001", None), ("carts", CART.id, None)], "order A1-10001 deleted"),
+        ([("orders", "A1-10001", None), ("orders", "A1-10002", None)], "2 orders deleted"),
         ([put("carts", CART)], "cart"),
         ([("carts", CART.id, None)], "cart emptied"),
         ([put("admins", Admin(id="admin", password_hash="secret", changed_at="2026"))], "admin password"),

@@ -426,6 +426,34 @@ class Failover(Protocol):
         ...
 
 
+class Sabotage(Protocol):
+    """Real damage on request, for drills: what finds it and what repairs it is what would in an emergency. Safe from any thread.
+
+    A way in which this pair cannot be damaged says why; it is then not asked for.
+    """
+
+    def why_no_damage(self) -> str:
+        """One sentence; "" when `damage_replica` can be done."""
+        ...
+
+    def damage_replica(self, product_id: str) -> None:
+        """Change the stored record of this product on the replica alone, past the log: its position still says that all is equal.
+        Raises `NotFound` when the replica has no such product."""
+        ...
+
+    def why_no_poison(self) -> str:
+        """One sentence; "" when `poison_next_commit` can be done."""
+        ...
+
+    def poison_next_commit(self) -> None:
+        """Let the next commit of the primary arrive damaged, at each try, until `undo` or until a snapshot has passed it by."""
+        ...
+
+    def undo(self) -> None:
+        """Nothing more is damaged from here on. What was damaged stays so, for the repair to find."""
+        ...
+
+
 class Policy(StrEnum):
     """Which side a visitor's pages are read from, and what is promised about it; the value is what forms and sessions say."""
 

@@ -36,6 +36,7 @@ from shop.replication.modes import Far, Gate
 from shop.replication.pair import IS_REPLICA, Pair
 from shop.replication.replicator import Arrival, Replicator
 from shop.replication.replicator import Outcome as StepOutcome
+from shop.replication.sabotage import EmbeddedSabotage
 from shop.store import Commit, State, Store, StoreError
 from shop.store.store import JOURNAL_LIMIT_BYTES
 from shop.units import Position
@@ -72,6 +73,7 @@ class EmbeddedReplication:
         self._verifications = 0
         self.gate = Gate(clock, self._far, places=wait_places, mode=Mode(mode))
         self.laboratory = EmbeddedLaboratory(self._replicator, self.gate, clock, currency, self._changed)
+        self.sabotage = EmbeddedSabotage(self._replicator)
         for store in (pair.primary, pair.replica):
             store.on_commit(self._moved)
         self.on_change(self.gate.wake)

@@ -87,6 +87,7 @@ class Replicator:
         self.failure: Failure | None = None
         self.recent: tuple[Arrival, ...] = ()  # newest first
         self.progress_monotonic: float | None = None  # when a step last had success
+        self.on_arrival: Callable[[int, bytes], bytes] | None = None  # for `sabotage.py`: what the replica gets to see
         self._jitter = jitter
         self._lock = threading.RLock()
         self._is_in_contact = False
@@ -185,7 +186,7 @@ class Replicator:
             return 0
         after, count = replica.position.lsn, lines.count(b"\n")
         ways = {lsn: self.way(lsn) for lsn in range(after + max(0, count - JOURNEYS_KEPT) + 1, after + count + 1)}
-        applied = replica.apply(lines)
+        applied = replica.apply(self.on_arrival(after, lines) if self.on_arrival else lines)
         self._remember(ways)
         primary.keep_after(replica.position.lsn)
         return applied

@@ -10,8 +10,8 @@ r"""The journal's format: one commit a line (JSON Lines).
   before is a promotion: it is the first commit of the new timeline.
 - `ops`: `[collection, id, record]`, null for a deleted record.
 
-A crash may tear the lines of the last group, in any subset of its sectors: a group is one write. Zero bytes at the end are room that was
-never written. What recovery makes of a bad line stands in `recovery.py`.
+A crash may tear the lines of the last group, in any subset of its sectors: a group is one write. Zero bytes at the end are room for
+lines to come (`log.py`); a torn line holds zeros where its sectors were lost. What recovery makes of a bad line stands in `recovery.py`.
 """
 
 import zlib
@@ -25,6 +25,7 @@ import msgspec
 from shop.store.codec import Codec, DecodeError, encode
 from shop.store.state import Op, Position
 
+NEVER_WRITTEN = b"\0"
 LINE_START = b'{"crc":"'
 _PREFIX_END = b'",'
 _CRC_FROM = len(LINE_START)

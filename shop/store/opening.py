@@ -18,7 +18,16 @@ from shop.store.checkpoint import Header, read_bytes, read_file, write_big, writ
 from shop.store.codec import Codec
 from shop.store.errors import StoreDamaged, StoreMismatch
 from shop.store.files import OS_FILES, Files
-from shop.store.journal import BadLine, Commit, JournalIndex, chain, decode_line, encode_core, first_checksum
+from shop.store.journal import (
+    NEVER_WRITTEN,
+    BadLine,
+    Commit,
+    JournalIndex,
+    chain,
+    decode_line,
+    encode_core,
+    first_checksum,
+)
 from shop.store.log import Log
 from shop.store.recovery import Kept, replay
 from shop.store.state import Index, Position, State, build_state
@@ -71,7 +80,7 @@ def is_absent(path: Path, files: Files = OS_FILES) -> bool:
     if files.exists(path):
         return False
     journal = journal_path(path)
-    if files.exists(journal) and read_bytes(files, journal):
+    if files.exists(journal) and read_bytes(files, journal).strip(NEVER_WRITTEN):
         raise StoreDamaged(path, None, f"is missing, and {journal.name} beside it holds commits")
     return True
 

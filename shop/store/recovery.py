@@ -20,7 +20,17 @@ from typing import Any, NamedTuple
 from shop.store.checkpoint import Header
 from shop.store.codec import Codec
 from shop.store.errors import StoreDamaged
-from shop.store.journal import LINE_START, BadLine, Commit, UnknownLine, chain, core_of, decode_line, split_lines
+from shop.store.journal import (
+    LINE_START,
+    NEVER_WRITTEN,
+    BadLine,
+    Commit,
+    UnknownLine,
+    chain,
+    core_of,
+    decode_line,
+    split_lines,
+)
 from shop.store.state import Position
 
 
@@ -52,9 +62,10 @@ class _Bad(NamedTuple):
 def replay(path: Path, data: bytes, codec: Codec, header: Header, collections: dict[str, dict[str, Any]]) -> Replayed:
     """Apply the journal's *data* to *collections* (in place); raises `StoreDamaged`, see above. *path* is for messages."""
     run = _Run(path, header, collections)
-    written = data.rstrip(b"\0")
+    written = data.rstrip(NEVER_WRITTEN)
     for offset, line in split_lines(written):
         _read_line(run, codec, offset, line)
+    run.is_tidy = run.is_tidy and (not written or written.endswith(b"\n"))
     return run.result(len(written))
 
 

@@ -591,6 +591,8 @@ class Store:
             if not self._failed:
                 self._write_last()
             with self._append_lock:
+                if not self._failed:
+                    self._log.give_back_room()
                 self._failed = self._failed or "The store is closed."
                 self._log.close()
 

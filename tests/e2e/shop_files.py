@@ -79,7 +79,7 @@ def check_books(database: Database, stock_at_first: dict[str, int]) -> None:
 
 def committed_at(journal: Path, collection: str, id: str) -> float:
     """When the journal says that a record was first committed, in seconds of the wall clock."""
-    for line in journal.read_text().splitlines():
+    for line in journal.read_text().rstrip("\0").splitlines():
         commit = json.loads(line)
         if any(op[:2] == [collection, id] for op in commit["ops"]):
             return datetime.fromisoformat(commit["at"]).timestamp()

@@ -70,7 +70,7 @@ def test_a_power_cut_at_any_operation_leaves_one_primary_and_every_loss_on_the_i
     failover = Failover(back_first=back_first)
     outcomes = [failover.check(SimDisk(state), is_confirmed=sure) for state, sure in failover.states()]
     assert outcomes.count(True) > 20
-    assert outcomes.count(False) > 5
+    assert outcomes.count(False) >= 5
 
 
 def test_a_power_cut_while_the_next_start_completes_the_rejoin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ def healthy() -> Disk:
         put(store, f"t{number % 4}", number, name=f"n{number % 4}")
         if number == 2:
             store.checkpoint()
-    return disk.files()
+    found = disk.files()
+    return {**found, JOURNAL: found[JOURNAL].rstrip(b"\0")}  # damage in the room behind the lines has its own test
 
 
 @pytest.fixture(scope="module")

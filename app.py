@@ -1,4 +1,4 @@
-"""Joins the parts: settings -> lock -> pair of stores -> repository -> replication -> web; and serves.
+"""The door: settings -> lock -> the parts that `shop.assembly` opens -> the web; and serves.
 
 `python app.py` runs the shop. `flask --app app shop …` finds the commands through `create_app`, which opens nothing.
 """
@@ -6,35 +6,25 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
 from flask import Flask
 
 from shop import admins, logs
+from shop.assembly import embedded
+from shop.assembly.parts import Parts
 from shop.clock import Clock, SystemClock
 from shop.config import Config, load, prepare_instance, secret_key
 from shop.demo.seed import seed
 from shop.errors import SettingError, WritesUnavailable
 from shop.lock import FolderLock
-from shop.replication.alerts import VERIFY_SECONDS, Alerts, Rounds
-from shop.replication.audit import Audit
-from shop.replication.embedded import EmbeddedReplication
-from shop.replication.failover import EmbeddedFailover, complete_rejoin
-from shop.replication.notify import Notifier
-from shop.replication.pair import Pair, open_pair
-from shop.replication.reads import EmbeddedReads
-from shop.replication.schedule import Schedule
-from shop.repository.embedded import EmbeddedRepository
-from shop.server import THREADS, Server, bind, url_of
+from shop.server import Server, bind, url_of
 from shop.store import StoreError
-from shop.units import Position
 from shop.web import commands, factory, runtime
 from shop.web.operations import Operations
-from shop.web.services import Services
 
 END_SECONDS_MAX = 60
 
@@ -64,53 +54,9 @@ def main() -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What stands behind the pages, open."""
-
-    pair: Pair
-    replication: EmbeddedReplication
-    repository: EmbeddedRepository
-    services: Services
-    alerts: Alerts
-    rejoined: str = ""  # what opening completed of an earlier failover
-
-    def backup(self, path: Path) -> Position:
-        """Write a consistent copy of the primary's file. Raises OSError."""
-        return Position(*self.pair.primary.write_copy(path))
-
-
-@contextmanager
-def _open(config: Config, clock: Clock) -> Iterator[_Parts]:
-    """The folder's stores and what is built on them; the caller holds the folder's lock."""
-    pair = open_pair(config.instance, clock)
-    try:
-        rejoined = complete_rejoin(pair)
-        replication = EmbeddedReplication(
-            pair,
-            clock=clock,
-            delay_seconds=config.replication_delay,
-            currency=config.currency,
-            mode=config.replication_mode,
-            wait_places=THREADS // 2,
-        )
-        repository = EmbeddedRepository(pair.primary)
-        failover = EmbeddedFailover(pair, replication, repository, clock=clock, currency=config.currency)
-        alerts = Alerts(replication.status, clock)
-        services = Services(
-            config,
-            clock,
-            repository,
-            replication,
-            failover,
-            laboratory=replication.laboratory,
-            alerts=alerts,
-            audit=Audit(config.instance, clock),
-            reads=EmbeddedReads(pair, repository, clock=clock),
-        )
-        yield _Parts(pair, replication, repository, services, alerts, rejoined)
-    finally:
-        pair.close()
+def _open(config: Config, clock: Clock) -> AbstractContextManager[Parts]:
+    """What the settings ask for, opened."""
+    return embedded.open_parts(config, clock)
 
 
 @contextmanager
@@ -128,29 +74,21 @@ def _serve(config: Config, lock: FolderLock) -> None:
     address = url_of(listener)
     lock.announce(address)
     with _open(config, SystemClock()) as parts:
-        for line in (*parts.pair.announcements, parts.rejoined):
-            if line:
-                _log.warning("recovery", what=line)
-        password = _first_start(parts)
+        for line in parts.announcements:
+            _log.warning("recovery", what=line)
+        with parts.alone():
+            password = _first_start(parts)
         app = factory.create_app(parts.services, secret_key=secret_key(config))
         server = Server(logs.log_requests(app), listener)
         runtime.install(app, _runtime(parts, server, lock))
-        notifier = Notifier(config.alert_urls)
-        parts.alerts.tell = notifier.tell
-        verification = Rounds(parts.replication.verify, parts.services.clock, every_seconds=VERIFY_SECONDS)
-        schedule = Schedule(parts.replication, parts.services.clock, chores=(parts.alerts.look, verification.look))
-        parts.pair.start()
-        schedule.start()
-        parts.repository.gate = parts.replication.gate  # only now: without the schedule nothing crosses to wait for
-        try:
+        with parts.running():
             _log.info("started", address=address, pid=os.getpid())
             with suppress(OSError):  # nobody reads it: no reason not to open
-                print(_banner(config, address, password, parts.pair), flush=True)
-            server.run()
-        finally:
-            _limit_the_end()
-            schedule.stop()
-            notifier.stop()
+                print(_banner(config, address, password, parts.banner), flush=True)
+            try:
+                server.run()
+            finally:
+                _limit_the_end()
     _log.info("stopped")
 
 
@@ -166,7 +104,7 @@ def _limit_the_end() -> None:
     timer.start()
 
 
-def _first_start(parts: _Parts) -> str:
+def _first_start(parts: Parts) -> str:
     """Goods on the shelves and an admin with a password, if there are none yet; returns the password if it was made up now."""
     services = parts.services
     if not services.repository.is_writable():
@@ -176,30 +114,23 @@ def _first_start(parts: _Parts) -> str:
         with services.repository.update() as unit:
             return admins.arrange(unit, services.config.admin_password, now=services.clock.now())
     except WritesUnavailable as error:
-        raise SettingError(f"{services.config.instance}: {parts.pair.primary.problem or error.message}") from error
+        why = services.repository.why_read_only()
+        raise SettingError(f"{services.config.instance}: {why or error.message}") from error
 
 
-def _runtime(parts: _Parts, server: Server, lock: FolderLock) -> runtime.Runtime:
-    def counters() -> dict[str, float]:
-        store = parts.pair.primary
-        return {
-            "store_commits": store.commits_made,
-            "store_journal_fsyncs": store.syncs,
-            "store_journal_fsync_seconds": store.sync_seconds,
-        }
-
+def _runtime(parts: Parts, server: Server, lock: FolderLock) -> runtime.Runtime:
     return runtime.Runtime(
         token=lock.token,
         host=parts.services.config.host,
         queue_depth=server.queue_depth,
         connections=server.connections,
         is_stopping=lambda: server.is_draining,
-        counters=counters,
+        counters=parts.counters,
         backup=parts.backup,
     )
 
 
-def _banner(config: Config, address: str, password: str, pair: Pair) -> str:
+def _banner(config: Config, address: str, password: str, more: Sequence[tuple[str, str]]) -> str:
     if password:
         access = f"user admin, password {password}   (shown only now)"
     elif config.admin_password:
@@ -213,11 +144,8 @@ def _banner(config: Config, address: str, password: str, pair: Pair) -> str:
         f"  Admin         {address}/admin/",
         f"                {access}",
         f"  Replication   {address}/admin/replication",
-        f"                the replica follows {config.replication_delay:g} s behind",
-        f"  Data          {config.instance}",
+        *(f"  {label:<13} {words}" for label, words in more),
     ]
-    if pair.primary.problem:
-        lines.append(f"  READ-ONLY     {pair.primary.problem}")
     return "\n".join(["", *lines, ""])
 
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WEB_FRAMEWORK = ("flask", "flask_limiter", "flask_wtf", "jinja2", "werkzeug", "wtforms")
 POSTGRESQL = ("psycopg", "psycopg_pool")
 ABOVE_ALL = ("app", "bench", "tests")
+ASSEMBLY = "shop/assembly/*.py"  # joins everything; imported by app.py alone
 
 # The most specific pattern holds. A name stands for itself and everything in it.
 MAY_NOT_IMPORT = {
@@ -26,6 +27,7 @@ MAY_NOT_IMPORT = {
     ),
     "shop/repository/*.py": (*WEB_FRAMEWORK, "shop.replication", "shop.web"),
     "shop/replication/*.py": (*WEB_FRAMEWORK, "shop.web"),
+    ASSEMBLY: (*POSTGRESQL, "immutables", "waitress"),
     "shop/web/*.py": (*POSTGRESQL, "shop.store"),
 }
 
@@ -71,6 +73,7 @@ def violations(source: str, path: str) -> list[str]:
     banned = (
         *MAY_NOT_IMPORT[rule_for(path)],
         *ABOVE_ALL,
+        *(() if rule_for(path) == ASSEMBLY else ("shop.assembly",)),
         *(name for name in KNOWN_TO_ONE if KNOWN_TO_ONE[name] != path),
     )
     return sorted({name for name in imports(source, path) for ban in banned if is_within(name, ban)})

@@ -84,6 +84,11 @@ class ShopProcess:
         """SIGTERM, as an operator would; returns the exit code."""
         return self._end(signal.SIGTERM)
 
+    def signal(self, number: int) -> None:
+        """Send a signal that does not end it."""
+        assert self._process is not None, "not started"
+        self._process.send_signal(number)
+
     def close(self) -> None:
         """End whatever runs; for fixtures."""
         if self._process is not None:

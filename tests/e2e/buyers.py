@@ -1,22 +1,19 @@
-"""`kill -9` of the real server under buying clients, again and again on the same folder."""
+"""Buyers who keep a ledger of what they were told, and what must be true of the shop's files beside it."""
 
 import http.client
 import random
 import threading
-import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from shop.demo.goods import GOODS
 from tests.e2e import shop_files
-from tests.e2e.shop_process import ShopProcess, wait_until
+from tests.e2e.shop_process import wait_until
 from tests.e2e.shopper import Form, Reply, Shopper, number_of
 
-ROUNDS = 60
-BUYERS = 8
-DELAY_SECONDS = 0.2
-LOAD_SECONDS = (0.0, 0.3)  # how long they go on buying after the first confirmation of a round
 FIRST_ORDER_SECONDS_MAX = 20
 
 PLENTY = [good for good in GOODS if good.stock >= 500]
@@ -35,13 +32,14 @@ class Purchase(NamedTuple):
 
 
 class Buyer:
-    """Buys until the server goes away; what it was told is its ledger. A purchase without an answer is sent again."""
+    """Buys until the server goes away or `stop` is set; what it was told is its ledger. What was never answered is sent again."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.name = name
         self.sent: dict[str, Lines] = {}  # by e-mail
         self.confirmed: dict[str, str] = {}  # e-mail -> number
         self.fault: BaseException | None = None
+        self.stop = threading.Event()
         self._random = random.Random(seed)
         self._shopper: Shopper | None = None
         self._unanswered: Purchase | None = None
@@ -73,7 +71,7 @@ class Buyer:
         self.settle(url)
         self.close()
         self._shopper = Shopper(url)
-        while True:
+        while not self.stop.is_set():
             self._send(self._fill_in())
 
     def _fill_in(self) -> Purchase:
@@ -97,51 +95,60 @@ class Buyer:
         self._unanswered = None
 
 
-def test_every_confirmed_order_survives_sixty_kills_once_and_whole(start_shop):
-    shop = start_shop(SHOP_REPLICATION_DELAY=str(DELAY_SECONDS))
-    chance = random.Random(20261123)
-    buyers = [Buyer(f"buyer{number}", seed=number) for number in range(BUYERS)]
-    history: dict[int, str] = {}
-    resent = 0
-    try:
-        for _ in range(ROUNDS):
-            _load_then_kill(shop, buyers, chance.uniform(*LOAD_SECONDS))
-            _check_confirmed(shop_files.primary(shop.instance), buyers)  # the file showed it before the answer was sent
-            _check_replica_is_a_prefix(shop.instance, history)
-            resent += sum(buyer.is_waiting for buyer in buyers)
-            shop.start()
-            _check_ledger(shop_files.primary(shop.instance), buyers)
-        for buyer in buyers:
-            buyer.settle(shop.url)
-        _check_end(shop, buyers)
-        print(f"{ROUNDS} kills, {len(shop_files.primary(shop.instance)['orders'])} orders, {resent} sent again")
-        assert resent >= ROUNDS // 2, "too few orders were on their way when the server was killed"
-    finally:
-        for buyer in buyers:
+class Crowd:
+    """Several buyers, and what they know together."""
+
+    def __init__(self, size: int, *, name: str = "buyer") -> None:
+        self.buyers = [Buyer(f"{name}{number}", seed=number) for number in range(size)]
+
+    @contextmanager
+    def buying(self, url: str) -> Iterator[None]:
+        """All of them buy; the block begins when one has bought something more, and whoever ends the server or the block ends them."""
+        confirmed = self.confirmed()
+        for buyer in self.buyers:
+            buyer.stop.clear()
+        threads = [threading.Thread(target=buyer.run, args=(url,)) for buyer in self.buyers]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(
+                lambda: self.confirmed() > confirmed or any(buyer.fault for buyer in self.buyers),
+                seconds=FIRST_ORDER_SECONDS_MAX,
+                what="somebody has bought something",
+                every=0.001,
+            )
+            yield
+        finally:
+            for buyer in self.buyers:
+                buyer.stop.set()
+            for thread in threads:
+                thread.join()
+        for buyer in self.buyers:
+            if buyer.fault:
+                raise buyer.fault
+
+    def confirmed(self) -> int:
+        """Orders."""
+        return sum(len(buyer.confirmed) for buyer in self.buyers)
+
+    def sent(self) -> int:
+        return sum(len(buyer.sent) for buyer in self.buyers)
+
+    def waiting(self) -> int:
+        """Buyers whose order was sent and not answered."""
+        return sum(buyer.is_waiting for buyer in self.buyers)
+
+    def settle(self, url: str) -> None:
+        """Send again what was never answered."""
+        for buyer in self.buyers:
+            buyer.settle(url)
+
+    def close(self) -> None:
+        for buyer in self.buyers:
             buyer.close()
 
 
-def _load_then_kill(shop: ShopProcess, buyers: list[Buyer], seconds: float) -> None:
-    confirmed = _confirmed(buyers)
-    threads = [threading.Thread(target=buyer.run, args=(shop.url,)) for buyer in buyers]
-    for thread in threads:
-        thread.start()
-    wait_until(
-        lambda: _confirmed(buyers) > confirmed or any(buyer.fault for buyer in buyers),
-        seconds=FIRST_ORDER_SECONDS_MAX,
-        what="somebody has bought something",
-        every=0.001,
-    )
-    time.sleep(seconds)  # the moment of a crash is not a condition to wait for
-    shop.kill()
-    for thread in threads:
-        thread.join()
-    for buyer in buyers:
-        if buyer.fault:
-            raise buyer.fault
-
-
-def _check_ledger(database: shop_files.Database, buyers: list[Buyer]) -> None:
+def check_ledger(database: shop_files.Database, buyers: Sequence[Buyer]) -> None:
     """What was confirmed is there, once, as it was sent; what was not is there at most once; the books add up."""
     shop_files.check_books(database, STOCK_AT_FIRST)
     orders = database["orders"]
@@ -152,10 +159,11 @@ def _check_ledger(database: shop_files.Database, buyers: list[Buyer]) -> None:
     for order in orders.values():
         lines = {(line["product_id"], line["quantity"]) for line in order["lines"]}
         assert lines == sent[order["customer"]["email"]]
-    _check_confirmed(database, buyers)
+    check_confirmed(database, buyers)
 
 
-def _check_confirmed(database: shop_files.Database, buyers: list[Buyer]) -> None:
+def check_confirmed(database: shop_files.Database, buyers: Sequence[Buyer]) -> None:
+    """No order that a buyer was told of is missing or another one's."""
     orders = database["orders"]
     for buyer in buyers:
         for email, number in buyer.confirmed.items():
@@ -163,8 +171,8 @@ def _check_confirmed(database: shop_files.Database, buyers: list[Buyer]) -> None
             assert orders[number]["customer"]["email"] == email
 
 
-def _check_replica_is_a_prefix(instance: Path, history: dict[int, str]) -> None:
-    """While nothing runs: the replica's file is the primary's past, whole."""
+def check_replica_is_a_prefix(instance: Path, history: dict[int, str]) -> None:
+    """While nothing runs: the replica's file is the primary's past, whole. *history* remembers the checksums from one check to the next."""
     for lsn, checksum in shop_files.journal_checksums(instance / "db.journal").items():
         assert history.setdefault(lsn, checksum) == checksum, f"LSN {lsn} was written twice"
     replica = shop_files.replica(instance)
@@ -174,19 +182,3 @@ def _check_replica_is_a_prefix(instance: Path, history: dict[int, str]) -> None:
         shop_files.check_books(replica, STOCK_AT_FIRST)
     orders = shop_files.primary(instance)["orders"]
     assert replica["orders"].items() <= orders.items() or lsn > shop_files.primary(instance)["lsn"]
-
-
-def _check_end(shop: ShopProcess, buyers: list[Buyer]) -> None:
-    wait_until(lambda: shop_files.are_equal(shop.instance), seconds=10, what="the replica has caught up", every=0.05)
-    assert shop.terminate() == 0
-    assert shop_files.are_equal(shop.instance)
-    database = shop_files.primary(shop.instance)
-    _check_ledger(database, buyers)
-    sent = sum(len(buyer.sent) for buyer in buyers)
-    confirmed = _confirmed(buyers)
-    assert confirmed == sent == len(database["orders"])
-    assert confirmed >= ROUNDS
-
-
-def _confirmed(buyers: list[Buyer]) -> int:
-    return sum(len(buyer.confirmed) for buyer in buyers)

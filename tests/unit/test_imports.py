@@ -16,6 +16,7 @@ ASSEMBLY = "shop/assembly/*.py"  # joins everything; imported by app.py alone
 # The most specific pattern holds. A name stands for itself and everything in it.
 MAY_NOT_IMPORT = {
     "shop/*.py": (*WEB_FRAMEWORK, *POSTGRESQL, "shop.repository", "shop.store", "shop.replication", "shop.web"),
+    "shop/cluster/*.py": (*WEB_FRAMEWORK, "shop.repository", "shop.store", "shop.replication", "shop.web"),
     "shop/demo/*.py": (*WEB_FRAMEWORK, *POSTGRESQL, "shop.store", "shop.replication", "shop.web"),
     "shop/store/*.py": (
         *WEB_FRAMEWORK,

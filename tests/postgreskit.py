@@ -1,0 +1,93 @@
+"""Real PostgreSQL servers for the tests: started once a session, in a folder that the database's user can come to."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shop.cluster import account, ground, programs
+from shop.cluster.ground import Ground
+from shop.cluster.pair import Pair
+from shop.cluster.server import PostgresServer
+
+# Nothing that a test writes must survive a power cut. `kill` leaves what the kernel has: enough for a crash of the server.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+PAIR = {"shared_buffers": "32MB"}
+
+
+@contextmanager
+def instance_folder() -> Iterator[Path]:
+    """A closed folder, to be named in SHOP_INSTANCE, on a way that another user can go: pytest's own are closed to all."""
+    folder = Path(tempfile.mkdtemp(prefix="antipode-test-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(ground.sockets_of(folder), ignore_errors=True)
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def a_ground() -> Iterator[Ground]:
+    with instance_folder() as instance:
+        make_programs_reachable()
+        yield ground.prepare(instance)
+
+
+def make_programs_reachable() -> None:
+    """When the project lies where root's database user cannot come (/root), run a copy of the programs."""
+    user = account.choose(Path("/"))
+    found = programs.find()
+    if account.obstacle(found["postgres"], user) is None:
+        return
+    copy = Path(tempfile.gettempdir()) / f"antipode-test-programs-{os.geteuid()}-{found.major}"
+    if not copy.exists():
+        beside = Path(tempfile.mkdtemp(dir=copy.parent))
+        shutil.copytree(found.folder.parent, beside, dirs_exist_ok=True)
+        beside.chmod(0o755)
+        beside.replace(copy)
+    os.environ["PG_BIN"] = str(copy / "bin")
+
+
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """One server with the shop's empty database, roles and rights, without a standby. Fast, not durable."""
+    with a_ground() as where:
+        server = PostgresServer(where, "a", settings=FAST)
+        server.create(sync=False)
+        server.start()
+        Pair(where).prepare(server)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextmanager
+def running_pair() -> Iterator[Pair]:
+    """A primary (A) and its standby (B), streaming; durable, for what is killed."""
+    with a_ground() as where:
+        pair = Pair(where, settings=PAIR)
+        try:
+            pair.start(sync=False)
+            yield pair
+        finally:
+            for server in pair.servers:
+                server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """`postgres_server.url()` is the shop's, `postgres_server.url(ADMIN)` the administrator's. Leave it running and empty."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_pair() -> Iterator[Pair]:
+    """A pair of its own for each test that kills, promotes and rejoins: about two seconds."""
+    with running_pair() as pair:
+        yield pair

@@ -1,6 +1,6 @@
 """What the pages, the metrics and the commands ask of replication. The embedded store and PostgreSQL fill the same status."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -72,6 +72,9 @@ class Side(Struct, frozen=True):
     journal_bytes: int
     is_writable: bool
     problem: str = ""  # why it is read-only, "" when healthy
+    file_word: str = "File"  # what file_bytes and journal_bytes are the sizes of
+    journal_word: str = "Journal"
+    is_reachable: bool = True  # False: it does not answer, and what is said of it is what was known last
 
 
 class Lag(Struct, frozen=True):
@@ -93,6 +96,25 @@ class AtRisk(Struct, frozen=True):
     sentence: str  # "3 writes, 2 orders, €123.40"
 
 
+class Stage(Struct, frozen=True):
+    """How far one stage of the way is behind the primary. Equal positions are zero, whatever was measured before."""
+
+    name: str  # "sent", "flushed", "replayed"
+    lsn: int | None  # how far it has come; None: not known
+    behind_bytes: int | None
+    seconds: float | None
+
+
+class Headroom(Struct, frozen=True):
+    """What the primary keeps of its log for a replica that is behind or away."""
+
+    slot: str  # the name of the place in the log that is kept for it; "" where there is none
+    is_active: bool  # somebody reads from there
+    state: str  # "reserved"; "extended", "unreserved": near the limit; "lost": cut, a fresh copy is due
+    kept_bytes: int
+    left_bytes: int | None  # until the log is cut although the replica needs it; None: never
+
+
 class Link(Struct, frozen=True):
     """The simulated WAN, and what its knobs say now."""
 
@@ -103,6 +125,10 @@ class Link(Struct, frozen=True):
     loss_percent: float = 0.0  # of the tries; each lost one costs a round trip
     is_out: bool = False  # the cable is broken
     out_for_seconds: float = 0.0  # until it is whole again
+    apply_delay_seconds: float | None = (
+        None  # from the commit until it is applied, though it has arrived; None: no such knob
+    )
+    pauses_replay: bool = False  # what a pause holds has arrived already, and is only not shown there
 
 
 class Retry(Struct, frozen=True):
@@ -196,6 +222,12 @@ class Status(Struct, frozen=True, kw_only=True):
     modes: Modes | None = None  # what writers wait for; None where nobody ever waits
     diverged_records: int = 0  # that the last verification found
     journal_limit_bytes: int = 0  # past it the journal is cut even if the replica needs it; 0 = never
+    stages: Sequence[Stage] = ()  # the lags apart, in the order of the way; empty where they are one
+    headroom: Headroom | None = None
+    unavailable: Mapping[
+        str, str
+    ] = {}  # what cannot be done here: the name of the knob or button -> why, in one sentence
+    is_wal: bool = False  # LSNs are places in a write-ahead log, in bytes, and written like 0/16B3748
     version: str  # changes whenever anything above but ages and countdowns changes; the page's ETag is made of it
 
 
@@ -301,7 +333,7 @@ class Replication(Protocol):
 class Laboratory(Protocol):
     """The knobs of the link and of the writers, and looking back. Safe from any thread; nothing of it blocks on the link.
 
-    A number that is none for a knob raises `Invalid` on the knob's field.
+    A number that is none for a knob raises `Invalid` on the knob's field. What `Status.unavailable` names raises `Conflict`.
     """
 
     def set_jitter(self, seconds: float) -> None: ...
@@ -316,6 +348,10 @@ class Laboratory(Protocol):
 
     def mend(self) -> None:
         """Make it whole again now."""
+        ...
+
+    def set_apply_delay(self, seconds: float) -> None:
+        """Let what has arrived be applied no earlier than so long after its commit; the field is `apply_delay`."""
         ...
 
     def set_mode(self, mode: str) -> None:
@@ -378,6 +414,17 @@ class Invoice(Struct, frozen=True, kw_only=True):
     sentence: str  # "3 writes, 2 orders, €123.40", or "nothing"
 
 
+class Unsettled(Struct, frozen=True, kw_only=True):
+    """A failover whose losses are not known yet: the old primary cannot be asked."""
+
+    side: str  # the old primary
+    timeline: int  # the one that was left
+    since: str
+    acknowledged: Sequence[LostCommit]  # what the shop confirmed and the new primary lacks, as far as it remembers
+    sentence: str
+    remedy: Sequence[str] = ()  # commands for the operator, where the shop cannot do it
+
+
 class Promotion(Struct, frozen=True, kw_only=True):
     """A change of roles that has happened."""
 
@@ -411,6 +458,10 @@ class Failover(Protocol):
 
     def damaged(self) -> Sequence[str]:
         """Files in lost/ that cannot be read."""
+        ...
+
+    def unsettled(self) -> Unsettled | None:
+        """The failover whose invoice is still to come; None when there is none."""
         ...
 
     def lost_order(self, number: str) -> LostCommit | None:
@@ -503,6 +554,10 @@ class FarReads(Protocol):
 
     def both(self) -> tuple[ReadUnit, ReadUnit, Reading]:
         """Snapshots of the primary and of the replica, which is never the further one, and what was read from the replica."""
+        ...
+
+    def release(self) -> None:
+        """The page is done: give back what this thread holds of either side."""
         ...
 
     def take_committed(self) -> Token | None:

@@ -22,6 +22,7 @@ from shop.replication.contract import (
     CommitOnTheWay,
     CommitState,
     Difference,
+    Headroom,
     Lag,
     Mode,
     Outcome,
@@ -30,7 +31,7 @@ from shop.replication.contract import (
     Status,
     Verdict,
 )
-from shop.replication.laboratory import EmbeddedLaboratory
+from shop.replication.laboratory import NO_APPLY_DELAY, EmbeddedLaboratory
 from shop.replication.link import Link
 from shop.replication.modes import Far, Gate
 from shop.replication.pair import IS_REPLICA, Pair
@@ -44,6 +45,7 @@ from shop.units import Position
 IN_FLIGHT_SHOWN = 50
 DIFFERENCES_SCANNED = 1000  # commits on the way that are looked through for records that differ
 WAIT_PLACES = 4  # half of the server's threads
+UNAVAILABLE = {"apply_delay": NO_APPLY_DELAY}
 FOUND_KEPT = 1000  # differences remembered of the last verification
 
 
@@ -165,6 +167,8 @@ class EmbeddedReplication:
             modes=modes,
             diverged_records=len(self._found),
             journal_limit_bytes=JOURNAL_LIMIT_BYTES,
+            headroom=_headroom(primary, state),
+            unavailable=UNAVAILABLE,
             version=_digest(
                 state,
                 primary,
@@ -406,6 +410,18 @@ def _side(role: str, store: Store, state: State) -> Side:
         journal_bytes=store.journal_bytes,
         is_writable=store.is_writable,
         problem="" if problem == IS_REPLICA else problem,
+    )
+
+
+def _headroom(primary: Side, state: contract.State) -> Headroom:
+    """The journal is what is kept, and holds everything that the replica lacks until it is cut at its limit."""
+    is_lost = state is contract.State.SNAPSHOT_NEEDED
+    return Headroom(
+        slot="",
+        is_active=not is_lost,
+        state="lost" if is_lost else "reserved",
+        kept_bytes=primary.journal_bytes,
+        left_bytes=max(0, JOURNAL_LIMIT_BYTES - primary.journal_bytes),
     )
 
 

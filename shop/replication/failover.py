@@ -7,31 +7,28 @@ from the old journal to `lost/`, then the old side becomes a snapshot of the new
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
 
 from shop.clock import Clock
-from shop.errors import Conflict, Invalid, ShopError
-from shop.models import timestamp
-from shop.reentry import reenter
+from shop.errors import Conflict, ShopError
 from shop.replication import losing
-from shop.replication.contract import Decision, Invoice, LostCommit, Promotion
+from shop.replication.contract import Invoice, Promotion
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.losing import LostFolder, commit_id
 from shop.replication.pair import IS_REPLICA, Pair, next_timeline, why_primary_is_short
 from shop.replication.replicator import compare_histories, find_gap
+from shop.replication.review import Review
 from shop.repository.embedded import EmbeddedRepository
 from shop.store import OS_FILES, Commit, Files, Position, State, Store, StoreError, StoreFull, StoreMismatch
-from shop.text import clean_line
 from shop.units import Position as UnitPosition
 
 FENCED = "The shop goes on from the other side: this one takes no writes and rejoins as the replica."
 SWITCHING = "The shop is moving to its other side."
 SWITCHOVER_SECONDS_MAX = 20.0
-REASON_LENGTH_MAX = 300
 
 _log = structlog.get_logger("failover")
 
@@ -116,7 +113,7 @@ def why_not(primary: Store, replica: Store) -> str:
 # ---- on open stores
 
 
-class EmbeddedFailover:
+class EmbeddedFailover(Review):
     """See `contract.Failover`. One change of roles, and one decision, at a time."""
 
     def __init__(
@@ -130,15 +127,12 @@ class EmbeddedFailover:
         files: Files = OS_FILES,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
+        super().__init__(LostFolder(pair.primary.path.parent, files=files), repository, clock=clock, currency=currency)
         self._pair = pair
         self._replication = replication
         self._repository = repository
-        self._clock = clock
-        self._currency = currency
         self._wait = wait
-        self._folder = LostFolder(pair.primary.path.parent, files=files)
         self._lock = threading.Lock()  # one change of roles at a time
-        self._review_lock = threading.Lock()  # one decision at a time
 
     def promote(self, *, by: str, expected_timeline: int | None = None) -> Promotion:
         with self._changing_roles(expected_timeline):
@@ -246,65 +240,6 @@ class EmbeddedFailover:
             by=by,
             sentence=sentence,
         )
-
-    # ---- the review of what was lost
-
-    def invoices(self) -> Sequence[Invoice]:
-        by_timeline: dict[int, list[Commit]] = {}
-        for commit in self._folder.commits():
-            by_timeline.setdefault(commit.timeline, []).append(commit)
-        made = (
-            losing.invoice(timeline, commits, self._folder, self._currency)
-            for timeline, commits in sorted(by_timeline.items(), reverse=True)
-        )
-        return [invoice for invoice in made if invoice.commits]
-
-    def damaged(self) -> Sequence[str]:
-        return self._folder.damaged()
-
-    def lost_order(self, number: str) -> LostCommit | None:
-        for commit in self._folder.commits():
-            if any(op.collection == "orders" and op.id == number for op in commit.ops):
-                return losing.described(commit, self._folder, self._currency)
-        return None
-
-    def reenter(self, commit_id: str, *, by: str) -> Decision:
-        with self._review_lock:
-            commit = self._undecided(commit_id)
-            try:
-                with self._repository.update() as unit:
-                    sentence = reenter(unit, commit.ops, now=self._clock.now())
-            except Invalid as refusal:
-                raise Conflict(" ".join(refusal.fields.values()) or refusal.message) from refusal
-            return self._decide(commit_id, "re-entered", sentence, by)
-
-    def discard(self, commit_id: str, reason: str, *, by: str) -> Decision:
-        try:
-            reason = clean_line(reason, length_max=REASON_LENGTH_MAX, name="a reason")
-        except ValueError as refusal:
-            raise Invalid({"reason": str(refusal)}) from None
-        with self._review_lock:
-            self._undecided(commit_id)
-            return self._decide(commit_id, "discarded", reason, by)
-
-    def _undecided(self, commit_id: str) -> Commit:
-        try:
-            commit = self._folder.commit(commit_id)
-        except StoreMismatch as error:
-            raise Conflict(f"The file of commit {commit_id} in lost/ is damaged: {error}") from error
-        decision = self._folder.decision(commit_id)
-        if decision is not None:
-            raise Conflict(f"Commit {commit_id} has been decided about already: {decision.kind}, {decision.sentence}")
-        return commit
-
-    def _decide(self, commit_id: str, kind: str, sentence: str, by: str) -> Decision:
-        decision = Decision(kind=kind, sentence=sentence, by=by, at=timestamp(self._clock.now()))
-        try:
-            self._folder.decide(commit_id, decision)
-        except OSError as error:
-            raise Conflict(f"The decision could not be kept: {error}. {sentence}") from error
-        _log.info("lost commit decided", commit=commit_id, kind=kind, by=by)
-        return decision
 
 
 def _commits(store: Store, after_lsn: int) -> Iterator[Commit]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from shop import losses
 from shop.clock import Clock
+from shop.errors import Conflict
 from shop.replication import contract, verify
 from shop.replication.contract import Change, CommitState, Difference, Past, PastSide, Step
 from shop.replication.history import Journey, Moment
@@ -16,6 +17,7 @@ from shop.replication.replicator import Replicator
 from shop.store import Commit, State, Store, StoreError
 from shop.units import Position
 
+NO_APPLY_DELAY = "The embedded replica shows a write in the moment it has arrived: there is nothing between to delay."
 COMMITS_SCANNED = 2000  # looked through for the one that touched a record
 KEYS_KEPT = 5000
 PAST_DIFFERENCES_SHOWN = 20
@@ -59,6 +61,9 @@ class EmbeddedLaboratory:
     def mend(self) -> None:
         self._link.mend(self._clock.monotonic())
         self._changed()
+
+    def set_apply_delay(self, seconds: float) -> None:
+        raise Conflict(NO_APPLY_DELAY)
 
     def set_mode(self, mode: str) -> None:
         self._gate.set_mode(mode)

@@ -73,6 +73,9 @@ class EmbeddedReads:
     def _remember(self, position: Position) -> None:
         self._made.token = Token(timeline=position.timeline, lsn=position.lsn)
 
+    def release(self) -> None:
+        """A snapshot is a value: nothing is held."""
+
     def take_committed(self) -> Token | None:
         token: Token | None = getattr(self._made, "token", None)
         self._made.token = None

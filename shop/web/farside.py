@@ -293,7 +293,15 @@ def _fields(product: Product | None, unit: ReadUnit) -> Sequence[tuple[str, str]
 def register(app: Flask) -> None:
     app.before_request(_forget)
     app.after_request(_remember_write)
+    app.teardown_request(_release)
     app.jinja_env.globals["far_side"] = FarFrame()
+
+
+def _release(error: BaseException | None) -> None:
+    """The answer is made: what it was read from is not needed any more."""
+    reads = services().reads
+    if reads is not None:
+        reads.release()
 
 
 def _forget() -> None:

@@ -37,7 +37,11 @@ from shop.store.files import Files
 from shop.store.state import Position, State
 
 FORMAT = 1
-SLICE_BYTES = 128 * 1024  # of a paced checkpoint: longer ones make commits wait for the disk and the interpreter
+# The pace of a checkpoint beside commits. A step is encoded in one go, and a commit that comes back from the disk waits for the interpreter
+# as long; a slice is flushed in one go, and a commit that goes to the disk waits for it.
+STEP_BYTES = 16 * 1024
+STEP_PAUSE_SECONDS = 0.001
+SLICE_BYTES = 128 * 1024
 SLICE_PAUSE_SECONDS = 0.004
 _CRC_MARK = b'"crc":"'
 _NO_CRC = b"00000000"
@@ -108,8 +112,8 @@ def _with_crc(head: bytes, crc: int) -> bytes:
     return head[:at] + b"%08x" % crc + head[at + 8 :]
 
 
-def _chunks(state: State) -> Iterator[bytes]:
-    """The collections of a big state, in pieces of about SLICE_BYTES."""
+def _steps(state: State) -> Iterator[bytes]:
+    """The collections of a big state, in steps of about STEP_BYTES."""
     piece: list[bytes] = []
     size = 0
     for collection in state.collections():
@@ -120,7 +124,7 @@ def _chunks(state: State) -> Iterator[bytes]:
             piece.append(line if first else b",\n" + line)
             first = False
             size += len(line)
-            if size >= SLICE_BYTES:
+            if size >= STEP_BYTES:
                 yield b"".join(piece)
                 piece, size = [], 0
         piece.append(b"}" if first else b"\n}")
@@ -138,26 +142,35 @@ def write_file(files: Files, path: Path, data: bytes) -> None:
 
 
 def write_big(files: Files, path: Path, header: Header, state: State, *, is_paced: bool) -> int:
-    """Write *state* to *path* in slices and return the file's length; a crash leaves the old file or the new one.
+    """Write *state* to *path* in steps and return the file's length; a crash leaves the old file or the new one.
 
-    Paced, each slice is flushed and followed by a pause, so that commits beside it wait for little disk and little interpreter.
+    Paced, it takes small steps with pauses and flushes slice by slice, so that commits beside it wait for little.
     """
     size = 0
 
-    def write_slices(fd: int) -> None:
+    def write_steps(fd: int) -> None:
         nonlocal size
         head = encode_header(header)
         files.write(fd, head, 0)
-        crc, size = zlib.crc32(head), len(head)
-        for piece in _chunks(state):
+        crc, size, flushed = zlib.crc32(head), len(head), 0
+        for piece in _steps(state):
             files.write(fd, piece, size)
             crc, size = zlib.crc32(piece, crc), size + len(piece)
             if is_paced:
-                sync(files, fd)
-                time.sleep(SLICE_PAUSE_SECONDS)
+                flushed = _pause(files, fd, size, flushed)
         files.write(fd, _with_crc(head, crc), 0)
 
-    _replace(files, path, write_slices)
+    _replace(files, path, write_steps)
+    return size
+
+
+def _pause(files: Files, fd: int, size: int, flushed: int) -> int:
+    """Let commits pass after a step, and after a slice flush it first; returns up to where the file is flushed."""
+    if size - flushed < SLICE_BYTES:
+        time.sleep(STEP_PAUSE_SECONDS)
+        return flushed
+    sync(files, fd)
+    time.sleep(SLICE_PAUSE_SECONDS)
     return size
 
 

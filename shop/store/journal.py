@@ -134,6 +134,7 @@ class JournalIndex:
         self.first_lsn = first_lsn
         self._offsets = array("Q")
         self._times = array("d")
+        self._origin = 0  # what is taken from each offset: the bytes of the lines that were cut away in front
         self.end = 0  # the file's length up to its last good byte
 
     @property
@@ -142,18 +143,19 @@ class JournalIndex:
         return self.first_lsn + len(self._offsets) - 1
 
     def append(self, length: int, committed_monotonic: float) -> None:
-        if self._times and committed_monotonic < self._times[-1]:
-            committed_monotonic = self._times[
+        times = self._times
+        if times and committed_monotonic < times[-1]:
+            committed_monotonic = times[
                 -1
             ]  # the wall clock of an earlier run may have gone back; the search needs order
-        self._offsets.append(self.end)
-        self._times.append(committed_monotonic)
+        self._offsets.append(self._origin + self.end)
+        times.append(committed_monotonic)
         self.end += length
 
     def offset(self, lsn: int) -> int:
         """Where the line of *lsn* begins; the end of the file for the one to come."""
         at = lsn - self.first_lsn
-        return self.end if at == len(self._offsets) else self._offsets[at]
+        return self.end if at == len(self._offsets) else self._offsets[at] - self._origin
 
     def committed_monotonic(self, lsn: int) -> float:
         return self._times[lsn - self.first_lsn]
@@ -182,11 +184,11 @@ class JournalIndex:
         return low
 
     def without_first(self, lsn: int) -> "JournalIndex":
-        """The index of a file that begins with the commit after *lsn*."""
+        """The index of a file that begins with the commit after *lsn*. Commits wait for it: two copies of memory, no loop."""
         cut = min(max(lsn - self.first_lsn + 1, 0), len(self._offsets))
         new = JournalIndex(self.first_lsn + cut)
         start = self.offset(self.first_lsn + cut)
-        new._offsets = array("Q", (offset - start for offset in self._offsets[cut:]))
-        new._times = self._times[cut:]
+        new._offsets, new._times = self._offsets[cut:], self._times[cut:]
+        new._origin = self._origin + start
         new.end = self.end - start
         return new

@@ -3,12 +3,13 @@
 The file is longer than its lines: behind them stand zeros, *room* that the next lines overwrite. To confirm bytes in a file that does not
 grow costs a disk two thirds of what it costs when the length has to be confirmed too.
 
-Whoever calls a method holds the store's append lock, but for `read`, which takes the file's own lock.
+Whoever calls a method holds the store's append lock, but for `read`, which takes the file's own lock, and `cut`.
 """
 
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from shop.store.checkpoint import replace_open, sync, sync_folder
@@ -18,6 +19,9 @@ from shop.store.journal import JournalIndex
 
 ROOM_MIN_BYTES = 4 * 1024
 ROOM_MAX_BYTES = 128 * 1024  # the commit that makes it waits for as many zeros
+COPY_BYTES = 128 * 1024  # of a journal that is cut while commits go on: longer slices make them wait for the disk
+COPY_PAUSE_SECONDS = 0.004
+COPY_ROUNDS = 3
 
 
 class TailNotCut(OSError):
@@ -96,20 +100,46 @@ class Log:
             raise OSError(f"{self.path} is shorter than it was written")
         return data
 
-    def cut(self, lsn: int) -> None:
+    def cut(self, lsn: int, appending: threading.Lock, *, is_paced: bool) -> None:
         """Forget the lines up to *lsn*: the rest is written beside and renamed; a crash leaves the old journal or the new one.
 
+        Most of it is copied while commits go on. *appending*, the store's append lock (not held by the caller), is taken for what came
+        meanwhile, and held until the new file has the name for sure: a commit that went there before could be lost with the name.
         Raises OSError when it could not be written (nothing changed), `SyncFailed` when the folder was not confirmed.
         """
-        index = self.index.without_first(lsn)
-        self._begin_file(index, self._read(self.index.end - index.end, self.index.end))
+        index = self.index
+        with ExitStack() as held:
+
+            def fill(fd: int) -> None:
+                nonlocal index
+                with appending:
+                    start = self.index.offset(lsn + 1)
+                copied_to = self._copy_ahead(fd, start, is_paced=is_paced)
+                held.enter_context(appending)
+                self._files.write(fd, self._read(copied_to, self.index.end), copied_to - start)
+                index = self.index.without_first(lsn)
+
+            self._swap_in(replace_open(self._files, self.path, fill), index)
+
+    def _copy_ahead(self, fd: int, start: int, *, is_paced: bool) -> int:
+        """Copy what stays, from *start* on, but for a last piece; returns up to where. In rounds, because more comes meanwhile."""
+        at = start
+        for _ in range(COPY_ROUNDS):
+            end = self.index.end
+            while end - at > COPY_BYTES:
+                self._files.write(fd, self._read(at, at + COPY_BYTES), at - start)
+                at += COPY_BYTES
+                if is_paced:
+                    sync(self._files, fd)
+                    time.sleep(COPY_PAUSE_SECONDS)
+        return at
 
     def replace(self, index: JournalIndex) -> None:
         """Begin an empty journal with *index* (a snapshot is being installed); crash and errors as for `cut`."""
-        self._begin_file(index, b"")
+        self._swap_in(replace_open(self._files, self.path, lambda fd: None), index)
 
-    def _begin_file(self, index: JournalIndex, data: bytes) -> None:
-        fd = replace_open(self._files, self.path, lambda fd: self._files.write(fd, data, 0))
+    def _swap_in(self, fd: int, index: JournalIndex) -> None:
+        """From here on *fd* is the journal. Nothing that could fail stands between its rename and this."""
         with self._swap:
             old, self._fd, self.index = self._fd, fd, index
         self._room_end = index.end

@@ -489,7 +489,7 @@ class Store:
         return Header(self.store_id, self._peer, state.position, state.forks, timestamp(self._clock.now()), is_clean)
 
     def _write_checkpoint(self, state: State, *, is_clean: bool = False) -> None:
-        """The checkpoint lock is held, the append lock is not: the journal may be cut."""
+        """The checkpoint lock is held, the append lock is not: cutting the journal takes it."""
         self._write_file(state, is_clean=is_clean)
         self._cut_journal()
 
@@ -518,17 +518,20 @@ class Store:
         if index.end > JOURNAL_LIMIT_BYTES:
             # The replica will need a snapshot; an endless journal would take the primary down as well.
             upto = self._shown.lsn
-        if index.end < CUT_BYTES or upto < index.first_lsn:
+        if self._failed or index.end < CUT_BYTES or upto < index.first_lsn:
             return
         with self._append_lock:
-            index = self._log.index
-            if index.offset(min(upto, index.last_lsn) + 1) * 2 < index.end:
-                return
-            try:
-                self._log.cut(upto)
-            except SyncFailed as error:
-                self._failed = disk_failure(self.path, error)
-                raise
+            upto = min(upto, index.last_lsn)
+            is_worth_it = index.offset(upto + 1) * 2 >= index.end
+        if is_worth_it:
+            self._cut_journal_behind(upto)
+
+    def _cut_journal_behind(self, lsn: int) -> None:
+        try:
+            self._log.cut(lsn, self._append_lock, is_paced=not self._stopping.is_set())
+        except SyncFailed as error:
+            self._failed = disk_failure(self.path, error)
+            raise
 
     # ---- its own thread
 

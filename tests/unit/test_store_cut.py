@@ -1,0 +1,138 @@
+"""The journal is cut while commits go on: what comes in the middle of it is in the new file, whenever the power goes."""
+
+import contextlib
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shop.store import Store
+from tests.simdisk import Op, SimDisk
+from tests.storekit import JOURNAL, PATH, contents, create, put, reopen
+from tests.unit.test_store_crash import History, changes, sweep
+
+BESIDE = JOURNAL.with_name("db.journal.tmp")
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop.store.store.CUT_BYTES", 300)
+    monkeypatch.setattr("shop.store.log.COPY_BYTES", 250)
+    monkeypatch.setattr("shop.store.log.COPY_PAUSE_SECONDS", 0)
+
+
+def during_the_copy(disk: SimDisk, store: Store, act: Callable[[], None]) -> None:
+    """Do *act* before each fsync of a slice of the new journal; not before that of the last piece, for which no commit is let in."""
+    is_acting = False
+
+    def meanwhile(op: Op, number: int) -> None:
+        nonlocal is_acting
+        beside = disk.names.get(BESIDE)
+        if is_acting or op.kind != "sync" or beside is None or op.inode != beside.id or store._append_lock.locked():
+            return
+        is_acting = True
+        act()
+        is_acting = False
+
+    disk.fault = meanwhile
+
+
+def a_store_with_a_tail(disk: SimDisk) -> tuple[Store, History]:
+    """20 commits in the journal, of which the checkpoint holds 20 and the replica 11: nine stay."""
+    history = History(disk)
+    store = create(PATH, disk)
+    history.states.append(contents(store))
+    history.acknowledged = 0
+    store.keep_after(0)
+    for number in range(20):
+        history.commit(store, changes(number))
+    store.checkpoint()
+    store.keep_after(11)
+    return store, history
+
+
+def test_commits_in_the_middle_of_a_cut_are_in_the_new_journal() -> None:
+    disk = SimDisk()
+    store, history = a_store_with_a_tail(disk)
+    numbers = iter(range(20, 1000))
+    during_the_copy(disk, store, lambda: history.commit(store, changes(next(numbers))))
+    put_before = store.position.lsn
+    history.commit(store, changes(next(numbers)))
+
+    store.checkpoint()
+
+    assert store.oldest_lsn == 12
+    assert store.position.lsn > put_before + 3, "some came while it was copied"
+    assert [commit.lsn for commit in store.commits(0)] == list(range(12, store.position.lsn + 1))
+    assert BESIDE not in disk.names
+    history.commit(store, changes(next(numbers)))
+    again = reopen(PATH, SimDisk(disk.files()), keep_after=11)
+    assert contents(again) == contents(store)
+    assert again.lines(11) == disk.files()[JOURNAL].rstrip(b"\0") == store.lines(11)
+
+
+def test_a_power_cut_in_the_middle_of_such_a_cut_loses_nothing_that_was_acknowledged() -> None:
+    disk = SimDisk()
+    store, history = a_store_with_a_tail(disk)
+    numbers = iter(range(20, 1000))
+    during_the_copy(disk, store, lambda: history.commit(store, changes(next(numbers))))
+    history.commit(store, changes(next(numbers)))
+
+    store.checkpoint()
+    history.commit(store, changes(next(numbers)))
+
+    points, states = sweep(history)
+    assert points > 100
+    assert states > 400
+
+
+def a_cut_that_fails_at(which: int) -> bool:
+    """Whether there was such an operation in a checkpoint with its cut; and nothing was lost by it."""
+    disk = SimDisk()
+    store, history = a_store_with_a_tail(disk)
+    history.commit(store, changes(20))
+    fail_at = len(disk.trace) + which
+
+    def fail(op: Op, number: int) -> None:
+        if number == fail_at:
+            disk.fault = lambda op, number: None
+            raise OSError(errno.EIO, "made to fail")
+
+    disk.fault = fail
+    with contextlib.suppress(OSError):
+        store.checkpoint()
+    was_reached = disk.fault is not fail
+    disk.fault = lambda op, number: None
+    if not store.needs_restart:
+        history.commit(store, changes(21))
+    again = reopen(PATH, SimDisk(disk.files()), keep_after=11)
+    assert contents(again) == history.states[history.acknowledged]
+    assert again.oldest_lsn <= 12
+    return was_reached
+
+
+def test_a_failure_at_any_operation_of_a_checkpoint_and_its_cut_loses_nothing() -> None:
+    operations = 0
+    while a_cut_that_fails_at(operations):
+        operations += 1
+    assert operations > 15
+
+
+def test_memory_that_runs_out_before_the_rename_leaves_the_old_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = create(tmp_path / "db.json")
+    for number in range(20):
+        put(store, "a", number)
+
+    def no_memory(*arguments: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shop.store.journal.JournalIndex.without_first", no_memory)
+        with pytest.raises(MemoryError):
+            store.checkpoint()
+    put(store, "after it")
+
+    assert set(contents(reopen(tmp_path / "db.json"))["things"]) == {"a", "after it"}

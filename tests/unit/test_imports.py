@@ -11,24 +11,39 @@ ROOT = Path(__file__).resolve().parents[2]
 WEB_FRAMEWORK = ("flask", "flask_limiter", "flask_wtf", "jinja2", "werkzeug", "wtforms")
 POSTGRESQL = ("psycopg", "psycopg_pool")
 ABOVE_ALL = ("app", "bench", "tests")
+# Drills know the contracts alone, so that each of them runs on whatever keeps them.
+IMPLEMENTATIONS = (
+    "shop.repository.embedded",
+    "shop.repository.postgres",
+    *(f"shop.replication.{path.stem}" for path in (ROOT / "shop/replication").iterdir() if path.stem != "contract"),
+)
 ASSEMBLY = "shop/assembly/*.py"  # joins everything; imported by app.py alone
 
 # The most specific pattern holds. A name stands for itself and everything in it.
 MAY_NOT_IMPORT = {
     "shop/*.py": (*WEB_FRAMEWORK, *POSTGRESQL, "shop.repository", "shop.store", "shop.replication", "shop.web"),
-    "shop/cluster/*.py": (*WEB_FRAMEWORK, "shop.repository", "shop.store", "shop.replication", "shop.web"),
-    "shop/demo/*.py": (*WEB_FRAMEWORK, *POSTGRESQL, "shop.store", "shop.replication", "shop.web"),
+    "shop/cluster/*.py": (
+        *WEB_FRAMEWORK,
+        "shop.repository",
+        "shop.store",
+        "shop.replication",
+        "shop.drills",
+        "shop.web",
+    ),
+    "shop/demo/*.py": (*WEB_FRAMEWORK, *POSTGRESQL, "shop.store", "shop.replication", "shop.drills", "shop.web"),
     "shop/store/*.py": (
         *WEB_FRAMEWORK,
         *POSTGRESQL,
         "shop.models",
         "shop.repository",
         "shop.replication",
+        "shop.drills",
         "shop.web",
     ),
-    "shop/repository/*.py": (*WEB_FRAMEWORK, "shop.replication", "shop.web"),
-    "shop/replication/*.py": (*WEB_FRAMEWORK, "shop.web"),
+    "shop/repository/*.py": (*WEB_FRAMEWORK, "shop.replication", "shop.drills", "shop.web"),
+    "shop/replication/*.py": (*WEB_FRAMEWORK, "shop.drills", "shop.web"),
     ASSEMBLY: (*POSTGRESQL, "immutables", "waitress"),
+    "shop/drills/*.py": (*WEB_FRAMEWORK, *POSTGRESQL, "shop.store", "shop.web", *IMPLEMENTATIONS),
     "shop/web/*.py": (*POSTGRESQL, "shop.store"),
 }
 
@@ -121,6 +136,9 @@ def test_a_module_imports_only_what_is_below_it(path):
         ("shop/repository/embedded.py", "from shop.replication import contract", "shop.replication"),
         ("shop/replication/replicator.py", "from flask import current_app", "flask"),
         ("shop/replication/replicator.py", "from apscheduler.schedulers import background", "apscheduler.schedulers"),
+        ("shop/drills/bench.py", "from shop.replication.failover import promote", "shop.replication.failover"),
+        ("shop/drills/bench.py", "from shop.repository import embedded", "shop.repository.embedded"),
+        ("shop/replication/verify.py", "from shop.drills import runner", "shop.drills"),
         ("shop/web/catalog.py", "from ..store import Store", "shop.store"),
         ("shop/web/catalog.py", "import apscheduler", "apscheduler"),
         ("shop/web/catalog.py", "from tests.builders import a_product", "tests.builders"),

@@ -8,7 +8,7 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --gene
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-build-options
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format lock clean
+.PHONY: help run test check bench torture format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ check: $(VENV)/.dev ## lint and types alone
 
 bench: $(VENV)/.dev ## measure against the peers and the machine's limit; results in build/ (ROWS='commit_growth …' for some)
 	@exec $(PY) -m bench $(ROWS)
+
+torture: $(VENV)/.dev ## power cuts, damage, faults and races, whole and counted; results in build/torture.json (BLOCKS='A B' for some)
+	@exec $(PY) -m tests.torture $(BLOCKS)
 
 format: $(VENV)/.dev ## put the code into the one format
 	@$(PY) -m ruff check --fix .

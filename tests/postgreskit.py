@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from shop.cluster import account, ground, programs
+from shop.cluster.control import ControlServer
 from shop.cluster.ground import Ground
+from shop.cluster.machine import Machine
 from shop.cluster.pair import Pair
 from shop.cluster.server import PostgresServer
 
@@ -79,11 +81,36 @@ def running_pair() -> Iterator[Pair]:
                 server.kill()
 
 
+@contextmanager
+def running_machine() -> Iterator[Machine]:
+    """A pair with the link between them, as `make cluster` runs it, and its control socket (`ClusterControl(instance)`)."""
+    with a_ground() as where:
+        machine = Machine(where, settings=PAIR)
+        control = None
+        try:
+            machine.start(sync=False)
+            control = ControlServer(machine, end=lambda: None)
+            yield machine
+        finally:
+            if control:
+                control.stop()
+            for server in machine.pair.servers:
+                server.kill()
+            machine.wan.stop()
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """`postgres_server.url()` is the shop's, `postgres_server.url(ADMIN)` the administrator's. Leave it running and empty."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture
+def postgres_machine() -> Iterator[Machine]:
+    """A pair, its link and its control socket, of its own for each test; `machine.ground.folder.parent` is the instance."""
+    with running_machine() as machine:
+        yield machine
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ A copy is made beside and renamed; a rewind is announced by a mark before it beg
 this table knows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -59,7 +59,7 @@ class Pair:
     def primary(self) -> PostgresServer | None:
         """The one that was promoted last; None when there is only a standby, or nothing."""
         found = [server for server in self.servers if _is_whole(server) and not server.is_standby]
-        return max(found, key=PostgresServer.timeline, default=None)
+        return max(found, key=PostgresServer.timeline) if len(found) > 1 else next(iter(found), None)
 
     @property
     def standby(self) -> PostgresServer | None:
@@ -70,7 +70,7 @@ class Pair:
             None,
         )
 
-    def start(self, *, sync: bool = True) -> None:
+    def start(self, *, sync: bool = True, before_standby: Callable[[], None] = lambda: None) -> None:
         """Bring up what there is, and make what is missing. Raises `SettingError`."""
         if not any(_is_whole(server) for server in self.servers):
             self._refuse_to_overwrite()
@@ -88,6 +88,7 @@ class Pair:
             return  # an old primary: what only it has is told first, then it rejoins
         if not _is_whole(other):
             self._copy(primary, other)
+        before_standby()
         other.start(seconds_max=10)
 
     def stop(self) -> None:

@@ -21,6 +21,7 @@ from shop.config import Config, load, prepare_instance, secret_key
 from shop.demo.seed import seed
 from shop.errors import SettingError, WritesUnavailable
 from shop.lock import FolderLock
+from shop.memory import give_back_large_blocks
 from shop.server import Server, bind, url_of
 from shop.store import StoreError
 from shop.web import commands, factory, runtime
@@ -41,6 +42,7 @@ def create_app() -> Flask:
 def main() -> int:
     """Run the shop until SIGTERM or SIGINT; returns the exit code. A known problem is one line on stderr and 2."""
     try:
+        give_back_large_blocks()
         logs.configure()
         config = load(os.environ)
         with FolderLock(prepare_instance(config)) as lock:

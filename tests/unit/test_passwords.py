@@ -32,6 +32,11 @@ def test_the_hash_is_argon2id_at_the_cost_that_the_standard_asks():
     assert needs_rehash(kept.replace("t=2", "t=1"))
 
 
+def test_an_unknown_user_costs_as_much_as_a_known_one():
+    assert not needs_rehash(passwords._NOBODY), "made with the costs of today"
+    assert not verify_password(None, WORDS)
+
+
 def test_the_same_letters_composed_differently_are_the_same_password():
     assert verify_password(hash_password("Cafe\u0301 on the corner"), "Caf\u00e9 on the corner")
 

@@ -8,13 +8,14 @@ under which it is in the log.
 import secrets
 from collections.abc import Sequence
 
-from flask import Flask, g, render_template, request
+from flask import Flask, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_limiter.errors import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from shop.errors import ShopError, TooManyRequests, WritesUnavailable
+from shop.logs import REQUEST_ID
 
 TITLES = {
     400: "That did not work",
@@ -43,7 +44,6 @@ FORM_EXPIRED = (
 
 
 def register(app: Flask) -> None:
-    app.before_request(_name_the_request)
     app.register_error_handler(ShopError, refusal)
     app.register_error_handler(CSRFError, forged_or_expired)
     app.register_error_handler(RateLimitExceeded, too_often)
@@ -80,7 +80,7 @@ def fault(error: Exception) -> ResponseReturnValue:
     return _page(
         500,
         "We are sorry. What you did may or may not have been kept; please look before you try again.",
-        request_id=g.get("request_id", ""),
+        request_id=request.environ.get(REQUEST_ID) or secrets.token_hex(6),
     )
 
 
@@ -101,10 +101,6 @@ def _page(
         request_id=request_id,
     )
     return page, status, {**(headers or {}), **({"Retry-After": str(retry_seconds)} if retry_seconds else {})}
-
-
-def _name_the_request() -> None:
-    g.request_id = request.environ.get("antipode.request_id") or secrets.token_hex(6)
 
 
 def _is_from_our_own_page() -> bool:

@@ -24,5 +24,13 @@ def rate(setting: str) -> Callable[[], str]:
     return lambda: str(current_app.config[setting])
 
 
+class _RouteLimits(Limiter):
+    """Limits of single routes, which their decorators check. There are none for all routes: nothing is looked up before each page."""
+
+    def _check_request_limit(self, callable_name: str | None = None, in_middleware: bool = True) -> None:
+        if not in_middleware:
+            super()._check_request_limit(callable_name, in_middleware)
+
+
 # Counters in memory are right because one process serves the shop.
-limiter = Limiter(key_func=_address, storage_uri="memory://", headers_enabled=False)
+limiter = _RouteLimits(key_func=_address, storage_uri="memory://", headers_enabled=False)

@@ -1,7 +1,9 @@
 """The Flask application over the parts it is handed. It opens nothing and starts nothing."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from jinja2 import StrictUndefined
@@ -17,6 +19,7 @@ from shop.web import (
     catalog,
     checkout,
     control,
+    cookies,
     errors,
     failover,
     farside,
@@ -37,9 +40,16 @@ ROOT = Path(__file__).resolve().parents[2]
 BODY_BYTES_MAX = 1024 * 1024
 
 
+class Shop(Flask):
+    """Flask, without asking of each function before each call whether it is a coroutine: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(services: Services, *, secret_key: str) -> Flask:
     """The application; *secret_key* signs cookies and links."""
-    app = Flask("shop", root_path=str(ROOT), template_folder="templates", static_folder="static")
+    app = Shop("shop", root_path=str(ROOT), template_folder="templates", static_folder="static")
     app.extensions["antipode"] = services
     app.config.update(_settings(secret_key))
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
@@ -49,7 +59,9 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     assets.register(app)
     visitor.register(app)
     farside.register(app)
+    app.session_interface = cookies.Sessions(app)
     csrf.init_app(app)
+    cookies.register(app)
     limiter.init_app(app)
     notices.register(app)
     for module in (

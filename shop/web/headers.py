@@ -2,8 +2,7 @@
 
 import re
 
-from flask import Flask, Response, request
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response, request
 from werkzeug.exceptions import SecurityError
 
 from shop.config import Config
@@ -30,23 +29,15 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
+_ALWAYS = [(name.lower(), (name, value)) for name, value in HEADERS.items()]
+# Whatever does not say otherwise may hold somebody's cart, address or orders.
+_NOT_KEPT = ("cache-control", ("Cache-Control", "no-store"))
+_STAY_SECURE = ("strict-transport-security", ("Strict-Transport-Security", "max-age=31536000"))
 _PORT = re.compile(r":[0-9]+$")
 EVERY_ADDRESS = {"", "0.0.0.0", "::", "[::]"}  # noqa: S104 - recognised here, not bound to
 
 
-class Sessions(SecureCookieSessionInterface):
-    """The visitor's signed cookie: `__Host-` and `Secure` on https, where a browser takes them, plain on http."""
-
-    def get_cookie_name(self, app: Flask) -> str:
-        name = super().get_cookie_name(app)
-        return f"__Host-{name}" if request.is_secure else name
-
-    def get_cookie_secure(self, app: Flask) -> bool:
-        return request.is_secure
-
-
 def register(app: Flask, config: Config) -> None:
-    app.session_interface = Sessions()
     app.after_request(_say)
     names = trusted_hosts(config.host)
 
@@ -66,11 +57,17 @@ def trusted_hosts(host: str) -> frozenset[str] | None:
 
 
 def _say(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    if request.endpoint != "static":
-        # Whatever does not say otherwise may hold somebody's cart, address or orders.
-        response.headers.setdefault("Cache-Control", "no-store")
+    # One look at what is there, and one change: looking for each header in turn would be dear, for it is done with every request.
+    said = {name.lower() for name, _ in response.headers}
+    response.headers.extend([header for lower, header in _missing(request) if lower not in said])
     return response
+
+
+def _missing(of: Request) -> list[tuple[str, tuple[str, str]]]:
+    """What a response says that does not say otherwise itself."""
+    headers = _ALWAYS
+    if of.endpoint != "static":
+        headers = [*headers, _NOT_KEPT]
+    if of.is_secure:
+        headers = [*headers, _STAY_SECURE]
+    return headers

@@ -230,7 +230,7 @@ def read_header(path: Path, data: bytes) -> Header:
     if at < 0:
         raise StoreDamaged(path, 0, "this is not a store's file (it has no checksum)")
     at += len(_CRC_MARK)
-    crc = zlib.crc32(data[at + 8 :], zlib.crc32(_NO_CRC, zlib.crc32(data[:at])))
+    crc = zlib.crc32(memoryview(data)[at + 8 :], zlib.crc32(_NO_CRC, zlib.crc32(data[:at])))  # a slice would copy a big file
     if data[at : at + 8] != b"%08x" % crc:
         raise StoreDamaged(path, at, f"the file's bytes do not match its checksum ({crc:08x} counted)")
     try:

@@ -5,7 +5,7 @@ what has to be put back before it changes anything.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from shop.clock import Clock
 from shop.drills.goods import Goods, is_loss_of_drill
@@ -20,7 +20,9 @@ from shop.replication.contract import (
     Laboratory,
     LostCommit,
     Outcome,
+    Policy,
     Promotion,
+    Reading,
     Replication,
     Sabotage,
     State,
@@ -28,6 +30,9 @@ from shop.replication.contract import (
     Verdict,
 )
 from shop.repository.contract import Repository
+from shop.units import ReadUnit
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 0.02  # between two looks at what is waited for
 HOLD_SECONDS = 300.0  # a delay that nothing outlives within a drill
@@ -90,7 +95,7 @@ class Bench:
         return self._parts.failover
 
     @property
-    def reads(self) -> FarReads:
+    def _reads(self) -> FarReads:
         assert self._parts.reads is not None  # noqa: S101 - as above
         return self._parts.reads
 
@@ -177,9 +182,30 @@ class Bench:
         self.expect(verdict.outcome is Outcome.IN_SYNC, f"The sides should be equal, and are not: {verdict.sentence}")
         return verdict
 
+    def far(self, look: Callable[[ReadUnit], T]) -> T:
+        """What *look* finds on the replica, as it is now."""
+        try:
+            return look(self._reads.both()[1])
+        finally:
+            self._reads.release()
+
+    def are_there(self, numbers: Sequence[str]) -> Sequence[str]:
+        """Those of the orders that the replica has."""
+        return self.far(lambda unit: [number for number in numbers if unit.order(number) is not None])
+
+    def read(
+        self, policy: Policy, look: Callable[[ReadUnit], T], *, wrote: Token, seen: Token | None = None
+    ) -> tuple[T, Reading]:
+        """What *look* finds on a page that is read under *policy*, and what the page was read from."""
+        try:
+            unit, reading = self._reads.read(policy, wrote=wrote, seen=seen)
+            return look(unit), reading
+        finally:
+            self._reads.release()
+
     def wrote(self) -> Token:
         """The position of the write that this thread has just made."""
-        token = self.reads.take_committed()
+        token = self._reads.take_committed()
         if token is None:
             raise Broken("The position of the drill's own write is not known.")
         return token
@@ -213,7 +239,7 @@ def switch_back(parts: Parts, by: str) -> Promotion:
 
 
 def review(parts: Parts, setting: Setting, by: str, *, own: str) -> str:
-    """Decide about what was left behind on the drill's timeline since it began: other people's writes are entered again.
+    """Decide about what the drill's promotion left behind: other people's writes are entered again.
 
     The drill's own are discarded for the reason *own*, or left alone without one. What cannot be entered again stays for a person.
     """
@@ -242,13 +268,13 @@ def review(parts: Parts, setting: Setting, by: str, *, own: str) -> str:
 
 
 def left_behind(failover: Failover, setting: Setting) -> Sequence[LostCommit]:
-    """Oldest first; only what was made since the drill began, and what nobody has decided about."""
+    """Oldest first, and only what nobody has decided about. A timeline is left once: what lies there was left by the drill."""
     return [
         commit
         for invoice in failover.invoices()
         if invoice.timeline == setting.timeline
         for commit in invoice.commits
-        if commit.decision is None and commit.lsn > setting.lsn
+        if commit.decision is None
     ]
 
 

@@ -69,8 +69,7 @@ def _write(bench: Bench, mode: Mode) -> Outcome:
         refusal = error.message
     seconds = bench.clock.monotonic() - began
     has_fallen_back = _has_fallen_back(bench)
-    _, far, _ = bench.reads.both()
-    cart = far.cart(CART_ID)
+    cart = bench.far(lambda unit: unit.cart(CART_ID))
     bench.laboratory.take_notice()  # it is told in the story
     bench.laboratory.set_mode(Mode.ASYNC)
     return Outcome(seconds, bool(key) and cart is not None and cart.checkout_key == key, has_fallen_back, refusal)

@@ -20,8 +20,7 @@ def carry_out(bench: Bench) -> str:
     )
     bench.wait(bench.pace_seconds)
     status = bench.replication.status()
-    _, far, _ = bench.reads.both()
-    bench.expect(not any(far.order(number) for number in numbers), "An order crossed although the cable is broken.")
+    bench.expect(not bench.are_there(numbers), "An order crossed although the cable is broken.")
     bench.saw(
         f"The far side knows none of these orders: it is {counted(status.lag.commits, 'commit')} behind."
         f" If the primary died now, this would be lost: {status.at_risk.sentence}."
@@ -32,8 +31,7 @@ def carry_out(bench: Bench) -> str:
     bench.did("Mended the cable. Nobody sends anything again by hand: what waited leaves by itself.")
     bench.wait_until_equal()
     catch_up = bench.clock.monotonic() - mended
-    _, far, _ = bench.reads.both()
-    missing = [number for number in numbers if far.order(number) is None]
+    missing = sorted(set(numbers) - set(bench.are_there(numbers)))
     bench.expect(not missing, f"The far side has caught up without {', '.join(missing)}.")
     bench.saw(f"After {span(catch_up)} the far side had all of it, in the order in which it was made.")
     verdict = bench.verify()

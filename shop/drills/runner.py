@@ -17,7 +17,7 @@ from shop.drills.parts import Parts, why_not, why_not_now
 from shop.drills.records import Drill, Figure, Kind, Run, RunState, Step
 from shop.drills.setting import Setting, attempt
 from shop.errors import Conflict, NotFound, ShopError
-from shop.replication.contract import Audit, State
+from shop.replication.contract import Audit, State, Status
 
 SECONDS_MAX = 40.0  # for the drill itself; putting back comes on top
 PACE_SECONDS = 1.0
@@ -84,9 +84,9 @@ class Drills:
             return ""
         title = BY_NAME[note.drill].title if note.drill in BY_NAME else note.drill
         sentence = f"The shop ended in the middle of the drill “{title}”. What it left is taken out before the next drill begins"
-        primary = self.parts.replication.status().primary.file
-        if note.has_changed_primary and primary != note.primary:
-            return f"{sentence}; then {note.primary} becomes the primary again, in place of {primary}."
+        status = self.parts.replication.status()
+        if _is_away(note, status):
+            return f"{sentence}; then {note.primary} becomes the primary again, in place of {status.primary.file}."
         return f"{sentence}."
 
     # ---- what can be done
@@ -120,6 +120,22 @@ class Drills:
             return False
         self._folder.ask_to_stop()
         return True
+
+    def clean_up(self) -> str:
+        """Take out what a drill left whose server was killed; a sentence about it. Raises `Conflict` when it cannot be done now."""
+        if not self._folder.take():
+            raise Conflict(self.why_not_now() or "Another drill is running.")
+        try:
+            reason = why_not_now(self.parts, self.parts.replication.status())
+            if reason:
+                raise Conflict(reason)
+            had_note = self._folder.note() is not None
+            wrong = self._clean_up()
+        finally:
+            self._folder.let_go()
+        if wrong:
+            raise Conflict(" ".join(wrong))
+        return "What the drill left is taken out, and the sides have their roles." if had_note else "Nothing was left."
 
     def join(self, seconds: float | None = None) -> None:
         """Return when the drill that this process runs has ended, or after so long."""
@@ -194,7 +210,6 @@ class Drills:
             now,
             primary=note.primary,
             timeline=note.timeline,
-            lsn=note.lsn,
             has_changed_primary=note.has_changed_primary,
         )
         wrong = self._put_back(kept)
@@ -217,7 +232,7 @@ class Drills:
         yield "the link", lambda: settings.open_link(parts.replication, parts.laboratory)
         yield "the copy", self._make_whole
         if setting.has_changed_primary:
-            if parts.replication.status().primary.file != setting.primary:
+            if _is_away(setting, parts.replication.status()):
                 yield "the roles", lambda: switch_back(parts, by)
             yield "the writes left behind", lambda: review(parts, setting, by, own=LEFT_BY_DRILL)
         yield "the goods", Goods(parts.repository, parts.clock, parts.currency).sweep
@@ -235,6 +250,17 @@ class Drills:
             replication.resync()
         if status.diverged_records:
             replication.verify()
+
+
+def _is_away(setting: Setting, status: Status) -> bool:
+    """Whether the roles are as the drill's promotion left them, which began the next timeline. On a higher one somebody has changed
+    them since, and meant it."""
+    primary = status.primary
+    return (
+        setting.has_changed_primary
+        and primary.file != setting.primary
+        and primary.position.timeline == setting.timeline + 1
+    )
 
 
 class _Story:

@@ -45,8 +45,8 @@ def carry_out(bench: Bench) -> str:
 def _stale(bench: Bench, wrote: Token, seen: Token, price_cents: int) -> float:
     """The far side as it is."""
     bench.wait(bench.pace_seconds)
-    unit, read = bench.reads.read(Policy.REPLICA, wrote=wrote, seen=seen)
-    price = _product(unit).price_cents
+    product, read = bench.read(Policy.REPLICA, _product, wrote=wrote, seen=seen)
+    price = product.price_cents
     bench.expect(price == price_cents, "The far side showed the new price before it can have arrived.")
     bench.expect(Anomaly.MISSED_WRITE in read.anomalies, "Nobody noticed that the page misses the own write.")
     named = " and ".join(WORDS[anomaly] for anomaly in read.anomalies)
@@ -59,19 +59,19 @@ def _stale(bench: Bench, wrote: Token, seen: Token, price_cents: int) -> float:
 
 
 def _cured_by_the_primary(bench: Bench, wrote: Token) -> float:
-    unit, read = _read(bench, Policy.OWN_WRITES, wrote, NEW_CENTS)
+    product, read = _read(bench, Policy.OWN_WRITES, wrote, NEW_CENTS)
     bench.expect(read.side == "primary", "The far side had the change before it can have arrived.")
     bench.saw(
         f"Cure 1, for a slow link: read “with what I did”. The page waited {span(read.waited_seconds)} for the far side, gave up, and was"
-        f" read from the primary: {bench.money(_product(unit).price_cents)}, which is right."
+        f" read from the primary: {bench.money(product.price_cents)}, which is right."
     )
     return read.waited_seconds
 
 
 def _cured_by_waiting(bench: Bench, wrote: Token, product: Product) -> None:
     bench.replication.set_delay(bench.pace_seconds / 4)
-    unit, read = _read(bench, Policy.OWN_WRITES, wrote, product.price_cents)
-    price = bench.money(_product(unit).price_cents)
+    found, read = _read(bench, Policy.OWN_WRITES, wrote, product.price_cents)
+    price = bench.money(found.price_cents)
     if read.side == "replica":
         bench.saw(
             f"Cure 2, for a quick link: after another change the page waited {span(read.waited_seconds)}, and then the far side itself"
@@ -80,17 +80,15 @@ def _cured_by_waiting(bench: Bench, wrote: Token, product: Product) -> None:
     else:
         bench.saw(f"Cure 2: after another change the page said {price}, from the primary. {read.fell_back}.")
     bench.wait_until_equal()
-    unit, read = _read(bench, Policy.REPLICA, wrote, product.price_cents)
+    _read(bench, Policy.REPLICA, wrote, product.price_cents)
     bench.saw(f"A moment later everybody reads {price} on the far side, in whatever way: it has caught up.")
 
 
-def _read(bench: Bench, policy: Policy, wrote: Token, price_cents: int) -> tuple[ReadUnit, Reading]:
-    unit, read = bench.reads.read(policy, wrote=wrote, seen=None)
-    found = _product(unit).price_cents
-    bench.expect(
-        found == price_cents, f"The page should say {bench.money(price_cents)}, and says {bench.money(found)}."
-    )
-    return unit, read
+def _read(bench: Bench, policy: Policy, wrote: Token, price_cents: int) -> tuple[Product, Reading]:
+    product, read = bench.read(policy, _product, wrote=wrote)
+    said, right = bench.money(product.price_cents), bench.money(price_cents)
+    bench.expect(product.price_cents == price_cents, f"The page should say {right}, and says {said}.")
+    return product, read
 
 
 def _product(unit: ReadUnit) -> Product:

@@ -65,6 +65,10 @@ def main() -> int:
 
 def _open(config: Config, clock: Clock) -> AbstractContextManager[Parts]:
     """What the settings ask for, opened."""
+    if config.primary_url:
+        raise SettingError(
+            "SHOP_PRIMARY_URL is set, but this shop does not open PostgreSQL yet; unset it and SHOP_REPLICA_URL."
+        )
     return embedded.open_parts(config, clock)
 
 

@@ -1,6 +1,6 @@
 """The settings: one frozen `Config`, read from the environment and checked before anything opens.
 
-A setting that is wrong, unknown or not built yet stops the program with one line: which one, what it holds, what it may
+A setting that is wrong or unknown stops the program with one line: which one, what it holds, what it may
 hold. Nothing is guessed and nothing is ignored. An empty variable counts as unset. Secrets are taken as they are typed,
 and no message and no `repr` shows them.
 """
@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from babel.core import get_global
 from babel.numbers import get_currency_precision
@@ -38,10 +39,6 @@ KNOWN = (
     "SHOP_REPLICA_URL",
     "SHOP_SECRET_KEY",
 )
-NOT_YET = {
-    "SHOP_PRIMARY_URL": "PostgreSQL is not supported yet",
-    "SHOP_REPLICA_URL": "PostgreSQL is not supported yet",
-}
 
 # Common once the digits and signs around them are taken away: those add length and no strength.
 COMMON_PASSWORDS = frozenset(
@@ -66,6 +63,8 @@ class Config(Struct, frozen=True, kw_only=True):
     currency: str = "EUR"  # SHOP_CURRENCY, ISO 4217
     alert_urls: tuple[str, ...] = ()  # SHOP_ALERT_URLS: where alerts are sent, addresses as Apprise knows them
     public_stage: bool = False  # SHOP_PUBLIC_STAGE: whether everybody may see /replication
+    primary_url: str = ""  # SHOP_PRIMARY_URL: a PostgreSQL server, holds a password; "" = the embedded store
+    replica_url: str = ""  # SHOP_REPLICA_URL: the other one. They name servers, not roles: these may change
 
     def __repr__(self) -> str:
         """Without the secrets: a repr ends up in logs and tracebacks."""
@@ -76,7 +75,7 @@ class Config(Struct, frozen=True, kw_only=True):
         return f"Config({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
 
-_SECRETS = ("secret_key", "admin_password", "alert_urls")
+_SECRETS = ("secret_key", "admin_password", "alert_urls", "primary_url", "replica_url")
 
 
 def load(environ: Mapping[str, str]) -> Config:
@@ -85,8 +84,7 @@ def load(environ: Mapping[str, str]) -> Config:
     settings = {name: environ[name] for name in KNOWN if environ.get(name)}
     for name, value in settings.items():
         _refuse_undecodable(name, value)
-    for name in NOT_YET.keys() & settings.keys():
-        raise SettingError(f"{name} is set, but {NOT_YET[name]}; unset it.")
+    primary_url, replica_url = _servers(settings)
     return Config(
         instance=_folder(settings.get("SHOP_INSTANCE", "instance")),
         host=_host(settings.get("HOST", "127.0.0.1")),
@@ -98,6 +96,8 @@ def load(environ: Mapping[str, str]) -> Config:
         currency=_currency(settings.get("SHOP_CURRENCY", "EUR")),
         alert_urls=_alert_urls(settings.get("SHOP_ALERT_URLS", "")),
         public_stage=_switch("SHOP_PUBLIC_STAGE", settings.get("SHOP_PUBLIC_STAGE", "0")),
+        primary_url=primary_url,
+        replica_url=replica_url,
     )
 
 
@@ -235,6 +235,40 @@ def _alert_urls(value: str) -> tuple[str, ...]:
                 " like json://host/path or mailto://user:password@host."
             )
     return urls
+
+
+def _servers(settings: Mapping[str, str]) -> tuple[str, str]:
+    """The two addresses, both or neither. They hold passwords: none is told."""
+    names = ("SHOP_PRIMARY_URL", "SHOP_REPLICA_URL")
+    urls = [settings.get(name, "") for name in names]
+    for name, other, url in zip(names, reversed(names), urls, strict=True):
+        if not url and any(urls):
+            raise SettingError(f"{other} is set and {name} is not: set both, or neither for the embedded store.")
+        if url:
+            _check_server(name, url)
+    if urls[0] and urls[0] == urls[1]:
+        raise SettingError("SHOP_PRIMARY_URL and SHOP_REPLICA_URL name the same server; a replica is another one.")
+    return urls[0], urls[1]
+
+
+def _check_server(name: str, url: str) -> None:
+    """The form alone; whether somebody answers there is seen at the start."""
+    form = "postgresql://user:password@host:port/database"
+    if not re.fullmatch(r"postgresql://[!-~]+", url):
+        raise SettingError(f"{name} is no address of a PostgreSQL server; it must be one like {form}.")
+    try:
+        parts = urlsplit(url)
+        hosts = parts.netloc.rpartition("@")[2]
+        _ = parts.port if "," not in hosts else None
+    except ValueError:
+        raise SettingError(f"{name} has a host or a port that is none; it must be like {form}.") from None
+    asked = parse_qs(parts.query)
+    if "," in hosts or "," in "".join(asked.get("host", [])) or "target_session_attrs" in asked:
+        raise SettingError(
+            f"{name} names several servers; name one, the shop itself knows which of the two is primary."
+        )
+    if not parts.path.strip("/") and "dbname" not in asked:
+        raise SettingError(f"{name} names no database; it must be like {form}.")
 
 
 def _ordinal(number: int) -> str:

@@ -143,12 +143,57 @@ def test_the_public_stage_is_switched(value, is_on):
     assert config.load({"SHOP_PUBLIC_STAGE": value}).public_stage is is_on
 
 
-@pytest.mark.parametrize("name", ["SHOP_PRIMARY_URL", "SHOP_REPLICA_URL"])
-def test_what_is_not_built_yet_is_refused_rather_than_ignored(name):
-    line = refusal(**{name: "postgresql://shop:hunter2hunter2@localhost/shop"})
+A = "postgresql://shop:hunter2hunter2@localhost:5432/shop"
+B = "postgresql:///shop?host=/run/b&user=shop&password=hunter2hunter2"
 
-    assert line.startswith(f"{name} is set, but ")
-    assert "not supported yet" in line
+
+def test_two_servers_turn_the_shop_to_postgresql_and_their_passwords_are_not_shown():
+    loaded = config.load({"SHOP_PRIMARY_URL": A, "SHOP_REPLICA_URL": B})
+
+    assert (loaded.primary_url, loaded.replica_url) == (A, B)
+    assert "hunter2" not in repr(loaded)
+    assert (config.load({}).primary_url, config.load({}).replica_url) == ("", "")
+
+
+@pytest.mark.parametrize("name", ["SHOP_PRIMARY_URL", "SHOP_REPLICA_URL"])
+def test_one_server_alone_is_refused(name):
+    line = refusal(**{name: A})
+
+    assert line.startswith(f"{name} is set and ")
+    assert "both, or neither" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("mysql://shop:hunter2hunter2@localhost/shop", "no address of a PostgreSQL server"),
+        ("postgres://shop:hunter2hunter2@localhost/shop", "no address of a PostgreSQL server"),
+        ("localhost hunter2hunter2", "no address of a PostgreSQL server"),
+        ("postgresql://shop:hunter2hunter2@localhost/shop\n", "no address of a PostgreSQL server"),
+        ("postgresql://shop:hunter2hunter2@localhost:none/shop", "a host or a port that is none"),
+        ("postgresql://shop:hunter2hunter2@localhost:99999/shop", "a host or a port that is none"),
+        ("postgresql://shop:hunter2hunter2@[::1/shop", "a host or a port that is none"),
+        ("postgresql://shop:hunter2hunter2@one:1,two:2/shop", "several servers"),
+        ("postgresql:///shop?host=one,two&password=hunter2hunter2", "several servers"),
+        ("postgresql://shop:hunter2hunter2@one/shop?target_session_attrs=primary", "several servers"),
+        ("postgresql://shop:hunter2hunter2@localhost", "names no database"),
+        ("postgresql://shop:hunter2hunter2@localhost/", "names no database"),
+    ],
+)
+def test_an_address_of_a_server_that_is_none_is_refused_without_being_told(url, why):
+    for name, other in [("SHOP_PRIMARY_URL", "SHOP_REPLICA_URL"), ("SHOP_REPLICA_URL", "SHOP_PRIMARY_URL")]:
+        line = refusal(**{name: url, other: A})
+
+        assert line.startswith(name)
+        assert why in line
+        assert "hunter2" not in line
+        assert "\n" not in line
+
+
+def test_the_same_server_twice_is_refused():
+    line = refusal(SHOP_PRIMARY_URL=A, SHOP_REPLICA_URL=A)
+
+    assert "the same server" in line
     assert "hunter2" not in line
 
 

@@ -8,6 +8,7 @@ import gc
 gc.disable()  # imports make a hundred thousand objects and no garbage; looking for it among them is an eighth of the start
 
 import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from shop import admins, logs
 from shop.assembly import embedded
 from shop.assembly.parts import Parts
 from shop.clock import Clock, SystemClock
+from shop.cluster.seat import Seat
 from shop.config import Config, load, prepare_instance, secret_key
 from shop.demo.seed import seed
 from shop.errors import SettingError, WritesUnavailable
@@ -46,12 +48,19 @@ def create_app() -> Flask:
     return app
 
 
-def main() -> int:
-    """Run the shop until SIGTERM or SIGINT; returns the exit code. A known problem is one line on stderr and 2."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run the shop until SIGTERM or SIGINT; returns the exit code. A known problem is one line on stderr and 2.
+
+    `--worker FD` makes this process a worker of `make cluster`, which owns the folder; see `shop/cluster/seat.py`.
+    """
     try:
         give_back_large_blocks()
         logs.configure()
+        seat = Seat(int(arguments[1])) if arguments[:1] == ["--worker"] else None
         config = load(os.environ)
+        if seat is not None:
+            _serve_on(config, seat.listener, token=seat.order.token, seat=seat)
+            return 0
         with FolderLock(prepare_instance(config)) as lock:
             _serve(config, lock)
     except KeyboardInterrupt:
@@ -84,8 +93,12 @@ def _open_operations(config: Config) -> Iterator[Operations]:
 def _serve(config: Config, lock: FolderLock) -> None:
     # The address before the stores: so that the lock can tell it, and a taken port is found before anything is opened.
     listener = bind(config.host, config.port)
+    lock.announce(url_of(listener))
+    _serve_on(config, listener, token=lock.token)
+
+
+def _serve_on(config: Config, listener: socket.socket, *, token: str, seat: Seat | None = None) -> None:
     address = url_of(listener)
-    lock.announce(address)
     with _open(config, SystemClock()) as parts:
         for line in parts.announcements:
             _log.warning("recovery", what=line)
@@ -93,11 +106,15 @@ def _serve(config: Config, lock: FolderLock) -> None:
             password = _first_start(parts)
         app = factory.create_app(parts.services, secret_key=secret_key(config))
         server = Server(logs.log_requests(app), listener)
-        runtime.install(app, _runtime(parts, server, lock))
+        runtime.install(app, _runtime(parts, server, token))
         with parts.running():
             _log.info("started", address=address, pid=os.getpid())
+            more = [*parts.banner, *(seat.order.banner or () if seat else ())]
             with suppress(OSError):  # nobody reads it: no reason not to open
-                print(_banner(config, address, password, parts.banner), flush=True)
+                if seat is None or seat.order.banner:
+                    print(_banner(config, address, password, more), flush=True)
+            if seat is not None:
+                seat.ready()
             try:
                 server.run()
             finally:
@@ -131,9 +148,9 @@ def _first_start(parts: Parts) -> str:
         raise SettingError(f"{services.config.instance}: {why or error.message}") from error
 
 
-def _runtime(parts: Parts, server: Server, lock: FolderLock) -> runtime.Runtime:
+def _runtime(parts: Parts, server: Server, token: str) -> runtime.Runtime:
     return runtime.Runtime(
-        token=lock.token,
+        token=token,
         host=parts.services.config.host,
         queue_depth=server.queue_depth,
         connections=server.connections,
@@ -174,4 +191,4 @@ def _refuse(message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

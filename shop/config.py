@@ -18,6 +18,7 @@ from babel.core import get_global
 from babel.numbers import get_currency_precision
 from msgspec import Struct
 
+from shop import acl
 from shop.errors import SettingError
 
 SECRET_KEY_LENGTH_MIN = 32
@@ -321,7 +322,7 @@ def _make_folder(folder: Path) -> None:
 
 def _close_to_others(folder: Path) -> None:
     """A clone leaves `instance/` open to be read; the shop's own or empty folder is closed, nobody else's is touched."""
-    if not folder.stat().st_mode & 0o077:
+    if acl.is_closed(folder):
         return
     names = {entry.name for entry in folder.iterdir()}
     if names - {".gitkeep"} and not names & {"db.json", "shop.lock", "secret_key"}:

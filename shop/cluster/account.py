@@ -2,8 +2,8 @@
 
 PostgreSQL refuses to run as root, rightly. An ordinary user's database runs as that user. Root's runs as
 
-1. the owner of `<instance>/cluster`, when that folder is there and not root's: chown it to choose;
-2. else the owner of the instance folder, when that is not root;
+1. the owner of the data, when there is any;
+2. else the user named in `PG_USER`;
 3. else `postgres`, else `nobody`, whichever exists.
 
 The instance folder is closed to everybody else (0700). For that one user an entry in its access control list opens the way
@@ -15,20 +15,15 @@ import errno
 import os
 import pwd
 import stat
-import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from shop import acl
 from shop.errors import SettingError
 
 NAMES = ("postgres", "nobody")
-
-_ACL = "system.posix_acl_access"
-_ACL_VERSION = 2
-_OWNER, _USER, _GROUP, _MASK, _OTHERS = 0x01, 0x02, 0x04, 0x10, 0x20
-_NOBODY_IN_PARTICULAR = 0xFFFFFFFF
-_SEARCH = 1
 
 
 class Account(NamedTuple):
@@ -43,15 +38,19 @@ def choose(instance: Path) -> Account | None:
     """Whom the database in *instance* runs as; None: as ourselves. Raises `SettingError` when we are root and there is nobody."""
     if os.geteuid() != 0:
         return None
-    for folder in (instance / "cluster", instance):
-        if folder.exists() and folder.stat().st_uid != 0:
-            return _account_of(folder)
-    for name in NAMES:
-        try:
+    for data in (instance / "cluster" / "a" / "data", instance / "cluster" / "b" / "data"):
+        if data.exists() and data.stat().st_uid != 0:
+            return _account_of(data)
+    asked = os.environ.get("PG_USER", "")
+    for name in (asked,) if asked else NAMES:
+        with suppress(KeyError):
             entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+            if entry.pw_uid != 0:
+                return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    if asked:
+        raise SettingError(
+            f"PG_USER names {asked}, which is root or no user of this machine: name another, or unset it."
+        )
     raise SettingError(
         "The database never runs as root, and this machine has neither a user postgres nor nobody:"
         " run make cluster as an ordinary user."
@@ -62,17 +61,8 @@ def let_through(folder: Path, account: Account) -> None:
     """Let *account* pass through *folder*, and nothing more. Raises `SettingError` where that cannot be said."""
     if can_pass(folder, account):
         return
-    mode = folder.stat().st_mode
-    entries = [
-        (_OWNER, mode >> 6 & 7, _NOBODY_IN_PARTICULAR),
-        (_USER, _SEARCH, account.uid),
-        (_GROUP, 0, _NOBODY_IN_PARTICULAR),
-        (_MASK, _SEARCH, _NOBODY_IN_PARTICULAR),
-        (_OTHERS, 0, _NOBODY_IN_PARTICULAR),
-    ]
-    acl = struct.pack("<I", _ACL_VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
     try:
-        os.setxattr(folder, _ACL, acl)
+        acl.let_pass(folder, account.uid)
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOTSUP, errno.EPERM):
             raise
@@ -104,25 +94,12 @@ def can_pass(folder: Path, account: Account) -> bool:
     status = folder.stat()
     if status.st_uid == account.uid:
         return bool(status.st_mode & stat.S_IXUSR)
-    named = _named_in_list(folder, account)
+    named = acl.may_pass(folder, account.uid)
     if named is not None:
         return named
     if status.st_gid == account.gid:
         return bool(status.st_mode & stat.S_IXGRP)
     return bool(status.st_mode & stat.S_IXOTH)
-
-
-def _named_in_list(folder: Path, account: Account) -> bool | None:
-    try:
-        acl = os.getxattr(folder, _ACL)
-    except (AttributeError, OSError):
-        return None
-    entries = list(struct.iter_unpack("<HHI", acl[4:]))
-    mask = next((rights for tag, rights, _ in entries if tag == _MASK), 7)
-    for tag, rights, uid in entries:
-        if tag == _USER and uid == account.uid:
-            return bool(rights & mask & _SEARCH)
-    return None
 
 
 def _ancestors(path: Path) -> Iterable[Path]:
@@ -136,6 +113,6 @@ def _account_of(folder: Path) -> Account:
     except KeyError:
         raise SettingError(
             f"The database runs as the owner of {folder}, but user {status.st_uid} has no name on this machine:"
-            " give the folder to one that has, with chown."
+            " give everything in it to one that has, with chown -R."
         ) from None
     return Account(name, status.st_uid, status.st_gid)

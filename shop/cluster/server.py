@@ -42,6 +42,8 @@ SETTINGS: Mapping[str, str] = {
     "wal_keep_size": "64MB",  # so that an old primary finds what it missed and a rewind is enough
     "max_slot_wal_keep_size": "512MB",  # a standby that stays away cannot fill the disk
     "max_wal_size": "512MB",
+    "wal_sender_timeout": "120s",  # the link may be slow; one that dies is noticed at once, because its socket closes
+    "wal_receiver_timeout": "120s",
     "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "500ms",
     "timezone": "UTC",
@@ -106,9 +108,11 @@ class PostgresServer:
         return (self.data / "standby.signal").exists()
 
     def timeline(self) -> int:
-        """The highest that it has begun, read from its files: the control file still tells the old one after a promotion."""
-        histories = [int(path.stem, 16) for path in (self.data / "pg_wal").glob("????????.history")]
-        return max([int(self.control_data()["Latest checkpoint's TimeLineID"]), *histories])
+        """The highest that it has begun: each but the first leaves a file, which also goes to whoever follows.
+
+        The control file is no help: right after a promotion it still tells the old one.
+        """
+        return max((int(path.stem, 16) for path in (self.data / "pg_wal").glob("????????.history")), default=1)
 
     def system_identifier(self) -> str:
         """Equal for a primary and what was copied from it."""

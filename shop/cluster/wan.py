@@ -3,7 +3,8 @@
 The standby connects to the link's socket, the link to the primary's. Both ways what is read becomes a parcel, which leaves
 when the one before it has left (that takes its size divided by the bandwidth), is under way for the delay, up to the jitter
 longer by chance, and a round trip longer for each try that was lost. Parcels arrive in order. An outage cuts the cable: what
-was under way has to leave anew when it is whole. A knob holds for what is already crossing.
+was under way has to leave anew when it is whole. A knob holds for what is already crossing. Only an outage holds up the
+handshake, though: its five round trips of ten seconds each would teach nothing but patience.
 
 What the link holds dies with its source: when one end closes, the other end's connection is cut and what has not arrived is
 thrown away. A machine that is gone sends nothing any more; that is the lesson of the page. A server that ends in order waits until
@@ -27,9 +28,9 @@ import structlog
 
 from shop.errors import Invalid
 
-# The servers' own patience with a silent connection is 60 seconds: a round trip has to stay well below it.
-DELAY_SECONDS_MAX = 10.0
-JITTER_SECONDS_MAX = 5.0
+# The servers' own patience with a silent connection is 120 seconds (`server.SETTINGS`): a round trip has to stay below it.
+DELAY_SECONDS_MAX = 30.0
+JITTER_SECONDS_MAX = 10.0
 BANDWIDTH_MIN = 1_000  # bytes a second
 BANDWIDTH_MAX = 1_000_000_000
 LOSS_PERCENT_MAX = 90.0
@@ -69,7 +70,8 @@ class Wan:
         self._thread = threading.Thread(target=self._run, name="wan", daemon=True)
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
-        self.carried_bytes = 0  # that have arrived, both ways, since the start
+        self._carried = 0  # by connections that are no more
+        self._is_refusal_told = False  # a standby tries twice a second
 
     def start(self) -> None:
         """Listen; a socket that a dead process left is replaced. Raises OSError."""
@@ -103,6 +105,11 @@ class Wan:
     def held_bytes(self) -> int:
         """Under way or waiting to leave, both ways: what dies when a source does."""
         return sum(pipe.held for connection in tuple(self._connections) for pipe in connection.pipes)
+
+    @property
+    def carried_bytes(self) -> int:
+        """Arrived, both ways, since the start."""
+        return self._carried + sum(pipe.carried for connection in tuple(self._connections) for pipe in connection.pipes)
 
     @property
     def connections(self) -> int:
@@ -188,18 +195,22 @@ class Wan:
                 raise ConnectionRefusedError("no far end")
             far, far_writer = await asyncio.open_unix_connection(str(target))
         except OSError as error:
-            _log.info("the far end cannot be reached", reason=error.strerror or str(error))
+            if not self._is_refusal_told:
+                _log.info("the far end cannot be reached", reason=error.strerror or str(error))
+            self._is_refusal_told = True
             near_writer.transport.abort()
             return
-        connection = _Connection(
-            _Pipe(near, far_writer, lambda: self._knobs), _Pipe(far, near_writer, lambda: self._knobs)
-        )
+        stream = _Stream()
+        there = _Pipe(near, far_writer, lambda: self._knobs, lambda _: stream.has_begun)
+        back = _Pipe(far, near_writer, lambda: self._knobs, stream.follow)
+        connection = _Connection(there, back)
+        self._is_refusal_told = False
         self._connections.add(connection)
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
-            self.carried_bytes += sum(pipe.carried for pipe in connection.pipes)
+            self._carried += sum(pipe.carried for pipe in connection.pipes)
 
 
 class _Connection:
@@ -223,9 +234,34 @@ class _Connection:
         self._cut.set()
 
 
+class _Stream:
+    """Where the handshake ends: at the first CopyBothResponse among the messages of the primary (a letter, a length, a body)."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self._head = b""
+        self._skip = 0  # bytes until the next message
+
+    def follow(self, data: bytes) -> bool:
+        """Whether *data*, the next that the primary sent, is of the stream already."""
+        if self.has_begun:
+            return True
+        while data and not self.has_begun:
+            skipped = min(self._skip, len(data))
+            data, self._skip = data[skipped:], self._skip - skipped
+            needed = 5 - len(self._head)
+            self._head, data = self._head + data[:needed], data[needed:]
+            if len(self._head) == 5:
+                self.has_begun = self._head.startswith(b"W")
+                self._skip = max(0, int.from_bytes(self._head[1:], "big") - 4)
+                self._head = b""
+        return False
+
+
 class _Parcel(NamedTuple):
     data: bytes
     read_at: float
+    is_streamed: bool
     luck: float  # of the jitter
     lost_tries_luck: float
 
@@ -233,13 +269,20 @@ class _Parcel(NamedTuple):
 class _Pipe:
     """One direction of a connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, knobs: Callable[[], Knobs]) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        knobs: Callable[[], Knobs],
+        is_streamed: Callable[[bytes], bool],
+    ) -> None:
         self.writer = writer
         self.changed = asyncio.Event()  # a parcel came, a knob was turned, or there is room again
         self.held = 0
         self.carried = 0
         self._reader = reader
         self._knobs = knobs
+        self._is_streamed = is_streamed
         self._parcels: deque[_Parcel] = deque()
         self._left = self._arrived = -math.inf  # of the parcel before
 
@@ -252,7 +295,9 @@ class _Pipe:
     async def _read_to_the_end(self) -> None:
         with suppress(OSError):
             while data := await self._reader.read(PARCEL_BYTES):
-                self._parcels.append(_Parcel(data, time.monotonic(), random.random(), random.random()))
+                self._parcels.append(
+                    _Parcel(data, time.monotonic(), self._is_streamed(data), random.random(), random.random())
+                )
                 self.held += len(data)
                 self.changed.set()
                 while self.held > HELD_BYTES_MAX:
@@ -287,6 +332,8 @@ class _Pipe:
         """When its last byte leaves and when it arrives, as the knobs stand now."""
         knobs = self._knobs()
         left = max(parcel.read_at, self._left, knobs.open_from)
+        if not parcel.is_streamed:
+            return left, max(self._arrived, left)
         if knobs.bandwidth:
             left += len(parcel.data) / knobs.bandwidth
         under_way = knobs.delay_seconds + knobs.jitter_seconds * parcel.luck

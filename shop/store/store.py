@@ -46,11 +46,12 @@ JOURNAL_LIMIT_BYTES = 256 * 1024 * 1024  # past it the journal is cut even if th
 SETTLE_SECONDS = 0.05  # how long the store's own thread lets a waiting caller be first to checkpoint
 LEAD_ROUNDS = 2  # groups that one thread writes before another takes over
 PROBE_BYTES = 64 * 1024
+_MICROSECONDS_END = len("2026-11-23T10:15:00.000000")
 
 
 def timestamp(moment: datetime) -> str:
     """UTC with microseconds, as journal and checkpoint keep it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.isoformat(timespec="microseconds")[:_MICROSECONDS_END] + "Z"  # strftime takes twice as long
 
 
 class Store:

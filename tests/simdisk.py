@@ -2,7 +2,7 @@
 
 Every operation goes into a trace. `crash_states(trace, k)` gives the disks that may be found after a power cut just before operation k:
 any subset of the directory changes that were not fsynced, and per file its unsynced writes torn in the ways disks tear them
-(kept, lost, cut short, zero-filled, garbage, any sectors of a long write missing).
+(kept, lost though a later one was kept, cut short, zero-filled, garbage, any sectors of a long write missing).
 """
 
 import errno
@@ -14,6 +14,8 @@ from pathlib import Path
 
 SECTOR = 512
 DIRECTORY_OPS_MAX = 5  # pending ones of which every subset is tried; of more, the latest
+SECTORS_MAX = 6  # of one write, of which every subset is tried; of more, MASKS subsets
+MASKS = 24
 
 Disk = dict[Path, bytes]
 
@@ -244,18 +246,20 @@ def _combinations(variants: list[list[bytes]]) -> Iterator[tuple[bytes, ...]]:
 
 
 def _torn(platter: _Platter, inode: int, chance: random.Random) -> list[bytes]:
-    """The file with its unsynced changes kept, then with them lost, then torn."""
+    """The file with its unsynced changes kept, then with them lost, then with some of them lost or torn, in any order."""
     data = platter.data[inode]
     ops = platter.pending.get(inode, [])
     if not ops:
         return [bytes(data)]
     kinds = [_with(data, ops), bytes(data)]
-    for last in range(len(ops)):
-        before, op = ops[:last], ops[last]
-        if op.kind == "truncate":
-            kinds.append(_with(data, before))
-            continue
-        kinds.extend(_with(data, [*before, part]) for part in _parts(op, chance))
+    for at, op in enumerate(ops):
+        before, after = ops[:at], ops[at + 1 :]
+        kinds += [_with(data, before), _with(data, [*before, *after])]
+        if op.kind == "write":
+            for part in _parts(op, chance):
+                kinds.append(_with(data, [*before, *part]))
+                if after:
+                    kinds.append(_with(data, [*before, *part, *after]))
     return list(dict.fromkeys(kinds))
 
 
@@ -266,26 +270,34 @@ def _with(data: bytearray, ops: list[Op]) -> bytes:
     return bytes(after)
 
 
-def _parts(op: Op, chance: random.Random) -> Iterator[Op]:
+def _parts(op: Op, chance: random.Random) -> Iterator[list[Op]]:
+    """What may have become of one write: ended early, with what was there before behind it or zeros; garbage; some of its sectors."""
     length = len(op.data)
     if not length:
         return
+    if not any(op.data):
+        yield [_written(op, op.data[: length // 2])]  # zeros: where they end is all there is to tell
+        return
     for cut in sorted({0, 1, length // 2, length - 1}):
-        yield _written(op, op.data[:cut])
-        yield _written(op, op.data[:cut] + bytes(length - cut))
-    yield _written(op, chance.randbytes(length))
+        yield [_written(op, op.data[:cut])]
+        yield [_written(op, op.data[:cut] + bytes(length - cut))]
+    yield [_written(op, chance.randbytes(length))]
     edges = [0, *range(SECTOR - op.offset % SECTOR, length, SECTOR), length]
     sectors = list(itertools.pairwise(edges))
     if len(sectors) > 1:
-        masks = (
-            list(itertools.product((True, False), repeat=len(sectors)))
-            if len(sectors) <= 4
-            else [tuple(chance.random() < 0.5 for _ in sectors) for _ in range(16)]
-        )
-        for mask in masks:
-            yield _written(
-                op, b"".join(op.data[a:b] if kept else bytes(b - a) for kept, (a, b) in zip(mask, sectors, strict=True))
-            )
+        for mask in _masks(len(sectors), chance):
+            yield [
+                Op("write", op.inode, offset=op.offset + a, data=op.data[a:b])
+                for kept, (a, b) in zip(mask, sectors, strict=True)
+                if kept
+            ]
+
+
+def _masks(count: int, chance: random.Random) -> list[tuple[bool, ...]]:
+    """Which of the sectors of a write are kept: every choice while they are few."""
+    if count <= SECTORS_MAX:
+        return list(itertools.product((True, False), repeat=count))
+    return [tuple(chance.random() < 0.5 for _ in range(count)) for _ in range(MASKS)]
 
 
 def _written(op: Op, data: bytes) -> Op:

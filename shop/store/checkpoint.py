@@ -230,7 +230,8 @@ def read_header(path: Path, data: bytes) -> Header:
     if at < 0:
         raise StoreDamaged(path, 0, "this is not a store's file (it has no checksum)")
     at += len(_CRC_MARK)
-    crc = zlib.crc32(memoryview(data)[at + 8 :], zlib.crc32(_NO_CRC, zlib.crc32(data[:at])))  # a slice would copy a big file
+    after = memoryview(data)[at + 8 :]  # a slice of the bytes would copy a big file
+    crc = zlib.crc32(after, zlib.crc32(_NO_CRC, zlib.crc32(data[:at])))
     if data[at : at + 8] != b"%08x" % crc:
         raise StoreDamaged(path, at, f"the file's bytes do not match its checksum ({crc:08x} counted)")
     try:
@@ -244,9 +245,8 @@ def read_header(path: Path, data: bytes) -> Header:
     return Header(fields.store_id, fields.peer, position, forks, fields.at, fields.clean)
 
 
-def read_file(files: Files, path: Path, codec: Codec) -> tuple[Header, dict[str, dict[str, Any]]]:
-    """Header and collections, checked (CRC) and decoded by the schema; raises `StoreDamaged`."""
-    data = read_bytes(files, path)
+def decode_file(path: Path, data: bytes, codec: Codec) -> tuple[Header, dict[str, dict[str, Any]]]:
+    """Header and collections, checked (CRC) and decoded by the schema; raises `StoreDamaged`. *path* is for messages."""
     header = read_header(path, data)
     try:
         return header, codec.decode_collections(data)

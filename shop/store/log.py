@@ -105,6 +105,7 @@ class Log:
 
         Most of it is copied while commits go on. *appending*, the store's append lock (not held by the caller), is taken for what came
         meanwhile, and held until the new file has the name for sure: a commit that went there before could be lost with the name.
+        *is_paced* makes pauses, for commits; without them it is sooner done, for whoever waits for the checkpoint that it belongs to.
         Raises OSError when it could not be written (nothing changed), `SyncFailed` when the folder was not confirmed.
         """
         index = self.index
@@ -129,8 +130,8 @@ class Log:
             while end - at > COPY_BYTES:
                 self._files.write(fd, self._read(at, at + COPY_BYTES), at - start)
                 at += COPY_BYTES
+                sync(self._files, fd)  # in small pieces, and none of it left for when nobody may append
                 if is_paced:
-                    sync(self._files, fd)
                     time.sleep(COPY_PAUSE_SECONDS)
         return at
 
@@ -143,8 +144,10 @@ class Log:
         with self._swap:
             old, self._fd, self.index = self._fd, fd, index
         self._room_end = index.end
-        self._files.close(old)
-        sync_folder(self._files, self.path.parent)
+        try:
+            sync_folder(self._files, self.path.parent)
+        finally:  # not before: a close that fails must not keep the name from being confirmed
+            self._files.close(old)
 
     def give_back_room(self) -> None:
         """End the file with its last line, as one expects of a file of lines. Not fsynced: zeros that come back are room again."""

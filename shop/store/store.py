@@ -528,8 +528,9 @@ class Store:
             self._cut_journal_behind(upto)
 
     def _cut_journal_behind(self, lsn: int) -> None:
+        is_waited_for = self._shown.is_small or self._stopping.is_set()
         try:
-            self._log.cut(lsn, self._append_lock, is_paced=not self._stopping.is_set())
+            self._log.cut(lsn, self._append_lock, is_paced=not is_waited_for)
         except SyncFailed as error:
             self._failed = disk_failure(self.path, error)
             raise

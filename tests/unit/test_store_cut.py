@@ -119,6 +119,23 @@ def test_a_failure_at_any_operation_of_a_checkpoint_and_its_cut_loses_nothing() 
     assert operations > 15
 
 
+def test_a_close_that_fails_does_not_keep_the_new_name_from_being_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimDisk()
+    store, history = a_store_with_a_tail(disk)
+    history.commit(store, changes(20))
+
+    def failing(fd: int) -> None:
+        raise OSError(errno.EIO, "made to fail")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "close", failing)
+        with contextlib.suppress(OSError):
+            store._log.cut(11, store._append_lock, is_paced=False)
+    history.commit(store, changes(21))
+
+    sweep(history)
+
+
 def test_memory_that_runs_out_before_the_rename_leaves_the_old_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

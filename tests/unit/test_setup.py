@@ -52,7 +52,7 @@ class Machine:
         self.bin = folder / "bin"
         for made in (self.project, self.bin):
             made.mkdir()
-        for name in ("Makefile", "requirements.lock", "requirements-dev.lock", ".ci"):
+        for name in ("Makefile", "requirements.lock", "requirements-cluster.lock", "requirements-dev.lock", ".ci"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, self.project / name)
         for tool in TOOLS:
@@ -113,6 +113,33 @@ def test_the_first_make_run_installs_by_hash_and_starts_and_the_second_only_star
     assert did_first[-1] == "python app.py"
     assert second.returncode == 0
     assert machine.did() == ["python app.py"]
+
+
+def test_make_cluster_brings_the_databases_programs_too_and_stops_what_it_started(tmp_path):
+    machine = Machine(tmp_path, python3=GOOD)
+
+    started = machine.make("cluster")
+    did = machine.did()
+    machine.make("cluster", env={"WORKERS": "4"})
+    did_again = machine.did()
+    machine.make("cluster-stop")
+
+    assert started.returncode == 0, started.stderr
+    assert installs(did) == ["requirements.lock", "requirements-cluster.lock"]
+    assert did[-1] == "python -m shop.cluster"
+    assert did_again == ["python -m shop.cluster --workers 4"]
+    assert machine.did() == ["python -m shop.cluster stop"]
+
+
+def test_where_no_wheel_of_the_database_fits_the_programs_of_the_machine_are_tried_at_each_start(tmp_path):
+    machine = Machine(tmp_path, python3=f'case "$*" in *requirements-cluster.lock) exit 1 ;; esac\n{GOOD}')
+
+    for _ in range(2):
+        run = machine.make("cluster")
+
+        assert run.returncode == 0
+        assert run.stderr.strip().endswith("those of this machine are used.")
+        assert machine.did()[-1] == "python -m shop.cluster"
 
 
 def test_a_changed_lock_file_is_installed(tmp_path):
@@ -250,19 +277,21 @@ def locked(name: str) -> dict[str, str]:
 
 def pinned(name: str) -> dict[str, str]:
     lines = (ROOT / name).read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith(("#", "-r")))
+    asked = [re.sub(r"\[.*?\]", "", line) for line in lines if line and not line.startswith(("#", "-r"))]
+    return dict(line.split("==") for line in asked)
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-cluster", "requirements-dev"])
 def test_the_lock_holds_what_was_asked_for(name):
     assert pinned(f"{name}.txt").items() <= locked(f"{name}.lock").items()
 
 
 def test_tests_run_over_the_versions_that_the_shop_runs_on():
     assert locked("requirements.lock").items() <= locked("requirements-dev.lock").items()
+    assert locked("requirements-cluster.lock").items() <= locked("requirements-dev.lock").items()
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cluster.lock", "requirements-dev.lock"])
 def test_the_lock_has_a_hash_for_everything_and_names_no_place(name):
     text = (ROOT / name).read_text()
 

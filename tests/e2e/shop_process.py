@@ -94,6 +94,12 @@ class ShopProcess:
         if self._process is not None:
             self.kill()
 
+    @property
+    def pid(self) -> int:
+        """Of the server that runs."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

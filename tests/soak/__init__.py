@@ -1,0 +1,1 @@
+"""The soak: the real server, used and troubled for minutes on end."""

@@ -61,9 +61,12 @@ class Knobs(NamedTuple):
 class Wan:
     """One link, in a thread of its own. Every method may be called from any thread."""
 
-    def __init__(self, socket_path: Path, *, delay_seconds: float = 0.0) -> None:
+    def __init__(
+        self, socket_path: Path, *, delay_seconds: float = 0.0, chance: Callable[[], float] = random.random
+    ) -> None:
         self.socket_path = socket_path
         self._knobs = Knobs(within("delay", delay_seconds))
+        self._chance = chance  # a number in [0, 1)
         self._lock = threading.Lock()  # guards the change of knobs
         self._target: Path | None = None
         self._loop = asyncio.new_event_loop()
@@ -201,8 +204,8 @@ class Wan:
             near_writer.transport.abort()
             return
         stream = _Stream()
-        there = _Pipe(near, far_writer, lambda: self._knobs, lambda _: stream.has_begun)
-        back = _Pipe(far, near_writer, lambda: self._knobs, stream.follow)
+        there = _Pipe(near, far_writer, lambda: self._knobs, self._chance, lambda _: stream.has_begun)
+        back = _Pipe(far, near_writer, lambda: self._knobs, self._chance, stream.follow)
         connection = _Connection(there, back)
         self._is_refusal_told = False
         self._connections.add(connection)
@@ -262,8 +265,8 @@ class _Parcel(NamedTuple):
     data: bytes
     read_at: float
     is_streamed: bool
-    luck: float  # of the jitter
-    lost_tries_luck: float
+    jitter_luck: float
+    loss_luck: float
 
 
 class _Pipe:
@@ -274,6 +277,7 @@ class _Pipe:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         knobs: Callable[[], Knobs],
+        chance: Callable[[], float],
         is_streamed: Callable[[bytes], bool],
     ) -> None:
         self.writer = writer
@@ -282,9 +286,10 @@ class _Pipe:
         self.carried = 0
         self._reader = reader
         self._knobs = knobs
+        self._chance = chance
         self._is_streamed = is_streamed
         self._parcels: deque[_Parcel] = deque()
-        self._left = self._arrived = -math.inf  # of the parcel before
+        self._left = -math.inf  # when the parcel before did
 
     async def read(self) -> None:
         """Take in what the source sends; returns when it is gone, and what had arrived by then is handed over."""
@@ -296,7 +301,7 @@ class _Pipe:
         with suppress(OSError):
             while data := await self._reader.read(PARCEL_BYTES):
                 self._parcels.append(
-                    _Parcel(data, time.monotonic(), self._is_streamed(data), random.random(), random.random())
+                    _Parcel(data, time.monotonic(), self._is_streamed(data), self._chance(), self._chance())
                 )
                 self.held += len(data)
                 self.changed.set()
@@ -319,7 +324,7 @@ class _Pipe:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self.changed.wait(), wait)
                     continue
-                self._left, self._arrived = left, due
+                self._left = left
                 await self._hand_over(self._parcels.popleft().data)
 
     async def _hand_over(self, data: bytes) -> None:
@@ -329,16 +334,16 @@ class _Pipe:
         self.carried += len(data)
 
     def _times(self, parcel: _Parcel) -> tuple[float, float]:
-        """When its last byte leaves and when it arrives, as the knobs stand now."""
+        """When its last byte leaves, and when it arrives unless the one before is late, as the knobs stand now."""
         knobs = self._knobs()
         left = max(parcel.read_at, self._left, knobs.open_from)
         if not parcel.is_streamed:
-            return left, max(self._arrived, left)
+            return left, left
         if knobs.bandwidth:
             left += len(parcel.data) / knobs.bandwidth
-        under_way = knobs.delay_seconds + knobs.jitter_seconds * parcel.luck
-        under_way += knobs.round_trip_seconds * _lost_tries(parcel.lost_tries_luck, knobs.loss_percent)
-        return left, max(self._arrived, left + under_way)
+        under_way = knobs.delay_seconds + knobs.jitter_seconds * parcel.jitter_luck
+        under_way += knobs.round_trip_seconds * _lost_tries(parcel.loss_luck, knobs.loss_percent)
+        return left, left + under_way
 
 
 def within(field: str, number: float) -> float:

@@ -85,7 +85,7 @@ def _open(config: Config, clock: Clock) -> AbstractContextManager[Parts]:
 def _open_operations(config: Config) -> Iterator[Operations]:
     try:
         with _open(config, SystemClock()) as parts:
-            yield Operations(parts.services, parts.backup)
+            yield Operations(parts.services, parts.backup, parts.running)
     except StoreError as error:
         raise SettingError(str(error)) from error
 

@@ -27,8 +27,8 @@ _UNLOGGED = frozenset(("/healthz", "/readyz", "/metrics"))  # asked each second 
 _QUIETER = {"waitress": logging.WARNING, "waitress.queue": logging.ERROR, "apscheduler": logging.ERROR}
 
 
-def configure(*, fd: int = 2) -> None:
-    """Send every line to *fd*. Called once, by the program; tests and libraries leave the log as they find it."""
+def configure(*, fd: int = 2, level: int = logging.INFO) -> None:
+    """Send every line of *level* and above to *fd*. Called once, by the program; tests and libraries leave the log as they find it."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -36,7 +36,7 @@ def configure(*, fd: int = 2) -> None:
             _head_first,
             structlog.processors.JSONRenderer(serializer=_encode),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *name: _Lines(fd, *name),
         cache_logger_on_first_use=True,
     )

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from shop.assembly.parts import Parts
 from shop.clock import Clock
 from shop.config import Config
+from shop.drills.parts import Parts as DrillParts
+from shop.drills.runner import Drills
 from shop.replication.alerts import VERIFY_SECONDS, Alerts, Rounds
 from shop.replication.audit import Audit
 from shop.replication.embedded import EmbeddedReplication
@@ -35,17 +37,34 @@ def open_parts(config: Config, clock: Clock) -> Iterator[Parts]:
             wait_places=THREADS // 2,
         )
         repository = EmbeddedRepository(pair.primary)
-        alerts = Alerts(replication.status, clock)
+        failover = EmbeddedFailover(pair, replication, repository, clock=clock, currency=config.currency)
+        alerts, audit = Alerts(replication.status, clock), Audit(config.instance, clock)
+        reads = EmbeddedReads(pair, repository, clock=clock)
+        drills = Drills(
+            DrillParts(
+                clock,
+                repository,
+                replication,
+                config.currency,
+                laboratory=replication.laboratory,
+                failover=failover,
+                reads=reads,
+                sabotage=replication.sabotage,
+            ),
+            config.instance,
+            audit=audit,
+        )
         services = Services(
             config,
             clock,
             repository,
             replication,
-            EmbeddedFailover(pair, replication, repository, clock=clock, currency=config.currency),
+            failover,
             laboratory=replication.laboratory,
             alerts=alerts,
-            audit=Audit(config.instance, clock),
-            reads=EmbeddedReads(pair, repository, clock=clock),
+            audit=audit,
+            reads=reads,
+            drills=drills,
         )
 
         @contextmanager
@@ -60,6 +79,7 @@ def open_parts(config: Config, clock: Clock) -> Iterator[Parts]:
             try:
                 yield
             finally:
+                drills.close()  # while commits still cross
                 schedule.stop()
                 notifier.stop()
 

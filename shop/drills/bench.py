@@ -146,7 +146,7 @@ class Bench:
         return self.clock.monotonic() - began
 
     def _pause_to_look(self) -> None:
-        self._teller.wait(self.pace_seconds / 4)
+        self._teller.wait(self.pace_seconds / 2)
 
     # ---- what most drills do
 

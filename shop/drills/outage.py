@@ -52,8 +52,8 @@ DRILL = Drill(
     title="The cable breaks",
     question="What happens to orders while the two sides cannot reach each other?",
     story=(
-        "The shop keeps two copies of its data: the primary, which it works with, and a replica far away, which follows over a cable.",
-        "This drill breaks that cable, lets three customers order, and mends it. Watch two things: whether the customers notice, and"
+        "Whatever is bought is written to the primary, and travels to the replica over a cable. Cables break.",
+        "This drill breaks it, lets three customers order, and mends it. Watch two things: whether the customers notice, and"
         " what becomes of their orders.",
     ),
     others="Nobody notices. Other people's orders wait on the primary together with the drill's, for some seconds.",

@@ -154,13 +154,16 @@ class Drills:
         try:
             self._carry_out(story)
             if self._audit is not None:
-                run = story.run
-                self._audit.add(run.who, f"drill {run.drill}", f"{run.state.value}: {run.sentence}")
+                self._note(self._audit, story.run)
             _log.info("drill ended", drill=story.run.drill, state=story.run.state.value, seconds=story.run.seconds)
         except Exception:  # the edge of a background job: the lock must be let go, and somebody must hear of it
             _log.exception("a drill could not be carried out")
         finally:
             self._folder.let_go()
+
+    def _note(self, audit: Audit, run: Run) -> None:
+        ended = f"{run.state.value} after {run.seconds:.1f} s"
+        audit.add(run.who, f"drill {run.drill}", ended if run.state is RunState.PASSED else f"{ended}: {run.sentence}")
 
     def _carry_out(self, story: "_Story") -> None:
         wrong = self._clean_up()

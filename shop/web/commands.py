@@ -6,10 +6,11 @@ does. Exit codes: 0 done, 2 refused with one line on stderr; `verify` also has 1
 
 import http.client
 import json
+import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import click
 from flask.cli import AppGroup
 
+from shop import logs
 from shop.clock import Clock
 from shop.config import ADMIN_PASSWORD_LENGTH_MIN, Config, load, prepare_instance
 from shop.errors import SettingError, ShopError
@@ -25,6 +27,7 @@ from shop.passwords import generate_password, hash_password
 from shop.replication.pair import EVEN_NAME, ODD_NAME, resync_from
 from shop.replication.restore import restore
 from shop.web.control import TOKEN_HEADER
+from shop.web.drills_command import add_drill
 from shop.web.operations import Operations, Result
 
 OpenOperations = Callable[[Config], AbstractContextManager[Operations]]
@@ -47,6 +50,7 @@ def group(open_operations: OpenOperations, clock: Clock) -> AppGroup:
     _add_daily(shop, desk)
     _add_repairs(shop, desk, clock)
     _add_password(shop, desk)
+    add_drill(shop, desk, _confirm)
     return shop
 
 
@@ -164,18 +168,38 @@ class _Desk:
                 raise SettingError(
                     f"There is no shop in {config.instance} yet: start it once, or name its folder with SHOP_INSTANCE=."
                 )
-            try:
-                lock = FolderLock(prepare_instance(config))
-            except FolderInUse as held:
-                if held.note is None or held.note.address is None:
-                    raise
-                return _ask(held.note, held.note.address, name, arguments or {})
+            lock = _lock_or_note(config)
+            if isinstance(lock, Note):
+                return _ask(lock, name, arguments or {})
             with lock, self._open(config) as operations:
                 return operations.perform(name, arguments or {})
+
+    @contextmanager
+    def visit(self) -> Iterator[Callable[[str, Mapping[str, Any]], Result]]:
+        """A block of several commands on one shop; where no server runs, what a server needs runs inside of it."""
+        with _one_line():
+            config = load(os.environ)
+            lock = _lock_or_note(config)
+            if isinstance(lock, Note):
+                yield lambda name, arguments: _ask(lock, name, arguments)
+                return
+            logs.configure(level=logging.ERROR)  # what goes on is told by the command
+            with lock, self._open(config) as operations, operations.running():
+                yield operations.perform
 
     def alone(self) -> "_Alone":
         """A block that owns the instance folder; refused while a server runs."""
         return _Alone()
+
+
+def _lock_or_note(config: Config) -> FolderLock | Note:
+    """The lock of the folder, or the note of the server that holds it and answers."""
+    try:
+        return FolderLock(prepare_instance(config))
+    except FolderInUse as held:
+        if held.note is None or held.note.address is None:
+            raise
+        return held.note
 
 
 class _one_line:
@@ -212,8 +236,9 @@ class _Alone:
         _one_line().__exit__(kind, error, trace)
 
 
-def _ask(note: Note, address: str, name: str, arguments: Mapping[str, Any]) -> Result:
+def _ask(note: Note, name: str, arguments: Mapping[str, Any]) -> Result:
     """The running server's answer."""
+    address = note.address or ""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=_ANSWER_SECONDS_MAX)
     headers = {TOKEN_HEADER: note.token, "Content-Type": "application/json"}
     try:

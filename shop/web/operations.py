@@ -5,6 +5,7 @@ Each takes and returns what JSON can carry. A result always has `sentence`, for 
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from shop.demo.seed import seed
 from shop.errors import Conflict, Invalid, ShopError, WritesUnavailable
 from shop.replication.contract import Outcome
 from shop.units import Position
+from shop.web import drills_operations
 from shop.web.services import Services
 
 Result = dict[str, Any]
@@ -25,9 +27,16 @@ _DIFFERENCES_SHOWN = 20
 
 
 class Operations:
-    """The commands over open parts. *backup* writes a consistent copy of the primary's file."""
+    """The commands over open parts. *backup* writes a consistent copy of the primary's file. Inside of *running* commits cross; where
+    a server runs, they do so anyway."""
 
-    def __init__(self, services: Services, backup: Callable[[Path], Position]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        backup: Callable[[Path], Position],
+        running: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.running = running
         self._services = services
         self._backup = backup
         self._known: Mapping[str, Callable[[Mapping[str, Any]], Result]] = {
@@ -38,6 +47,7 @@ class Operations:
             "promote": self.promote,
             "backup": self.backup,
             "reset-admin-password": self.reset_admin_password,
+            **drills_operations.operations(services),
         }
 
     def is_known(self, name: str) -> bool:

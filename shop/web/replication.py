@@ -141,7 +141,7 @@ def page(
     problems: Mapping[str, str] = NOTHING,
 ) -> AnyResponse:
     """The whole page; *typed* and *problems* are of the fields that were refused."""
-    now = services().replication.status()
+    now, drills = services().replication.status(), services().drills
     view = _view(now)
     page = render_template(
         template,
@@ -157,6 +157,7 @@ def page(
         knobs={**_knobs(now), **typed},
         problems=problems,
         delay_max=DELAY_MAX_SECONDS,
+        drills=drills.all() if drills is not None else (),
     )
     response = make_response(page, status)
     response.headers["Cache-Control"] = "private, no-store"

@@ -2,23 +2,26 @@
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, get_template_attribute, make_response, render_template, request
+from flask import Blueprint, Response, get_template_attribute, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
+from msgspec import Struct
 from msgspec.structs import replace
 from werkzeug.datastructures import MultiDict
 
 from shop import cart as carts
 from shop.errors import NotFound
-from shop.models import Category, Product
+from shop.models import Product
 from shop.money import format_money
-from shop.units import CatalogQuery
-from shop.web import farside
+from shop.units import CatalogQuery, Page, ReadUnit
+from shop.web import cookies, farside, fragments
 from shop.web.filters import FEW_LEFT, PLACEHOLDER
 from shop.web.forms import LineForm
 from shop.web.services import services
+from shop.web.visitor import common_frame
 
 bp = Blueprint("catalog", __name__)
 
@@ -33,6 +36,75 @@ SORTS = {
 }
 
 
+class CardShown(Struct, frozen=True):
+    """A product in a grid: what is read there, and no more."""
+
+    slug: str
+    name: str
+    price_cents: int
+    picture: str
+    stock: int  # no more than `FEW_LEFT` and one: more does not show, so that a sale does not draw the card anew
+    currency: str
+
+
+class IndexShown(Struct, frozen=True):
+    """The list as a visitor sees it."""
+
+    query: CatalogQuery
+    cards: tuple[CardShown, ...]
+    total: int
+    number: int
+    category_name: str | None  # None: no category is asked for, or there is no such
+
+    template = "catalog/index.html"
+
+    def variables(self) -> dict[str, Any]:
+        query = self.query
+        return {
+            "query": query,
+            "page": Page(items=self.cards, total=self.total, number=self.number, size=query.size),
+            "cards": cards(self.cards),
+            "category_name": self.category_name,
+            "heading": _heading(query, self.category_name),
+            "is_front": query == CatalogQuery(),
+            "sorts": SORTS,
+            "words": query.words,
+            "menu_slug": "" if not query.words and not query.category_slug else query.category_slug or None,
+            "address_of_page": _address_of_page(query),
+            "address_everywhere": address_of(replace(query, category_slug="", page=1)),
+            "address_without_stock": address_of(replace(query, in_stock=False, page=1)),
+        }
+
+
+class ProductShown(Struct, frozen=True):
+    """One product and what stands beside it, as a visitor sees it who has typed nothing yet."""
+
+    id: str
+    slug: str
+    sku: str
+    name: str
+    description: str
+    price_cents: int
+    picture: str
+    stock: int  # as on a card
+    is_archived: bool
+    category: "fragments.MenuEntry | None"
+    related: tuple[CardShown, ...]
+
+    template = "catalog/show.html"
+
+    def variables(self) -> dict[str, Any]:
+        return {
+            "product": self,
+            "category": self.category,
+            "form": LineForm(product_id=self.id, quantity="1"),
+            "problem": "",
+            "related": cards(self.related),
+            "shipping_cents": carts.SHIPPING_CENTS,
+            "free_shipping_from_cents": carts.FREE_SHIPPING_FROM_CENTS,
+        }
+
+
 @bp.get("/")
 def index() -> ResponseReturnValue:
     """The goods that match; whatever is asked in a way the shop does not know is left out."""
@@ -40,22 +112,9 @@ def index() -> ResponseReturnValue:
     with farside.view() as unit:
         page = unit.catalog(query)
         category = unit.category_by_slug(query.category_slug) if query.category_slug else None
-    page_text = render_template(
-        "catalog/index.html",
-        query=query,
-        page=page,
-        cards=cards(page.items),
-        category=category,
-        heading=_heading(query, category),
-        is_front=query == CatalogQuery(),
-        sorts=SORTS,
-        words=query.words,
-        menu_slug="" if not query.words and not query.category_slug else query.category_slug or None,
-        address_of_page=_address_of_page(query),
-        address_everywhere=address_of(replace(query, category_slug="", page=1)),
-        address_without_stock=address_of(replace(query, in_stock=False, page=1)),
-    )
-    return _unless_known(page_text)
+        frame = common_frame(unit)
+    shown = IndexShown(query, _cards_shown(page.items), page.total, page.number, category.name if category else None)
+    return _unless_known(fragments.page(shown, frame))
 
 
 @bp.get("/products/<slug>")
@@ -63,28 +122,17 @@ def show(slug: str) -> ResponseReturnValue:
     """One product. Raises `NotFound` for one that never was; one that is not sold any more says so."""
     with farside.view() as unit:
         product = unit.product_by_slug(slug) if len(slug) <= SLUG_LENGTH_MAX else None
-    if product is None:
-        raise NotFound(farside.missing("There is no such product."))
-    return product_page(product, LineForm(product_id=product.id, quantity="1"))
+        if product is None:
+            raise NotFound(farside.missing("There is no such product."))
+        shown, frame = _product_shown(unit, product), common_frame(unit)
+    return Response(fragments.page(shown, frame).body(cookies.token))
 
 
 def product_page(product: Product, form: LineForm, *, problem: str = "", status: int = 200) -> ResponseReturnValue:
     """The page of *product* with *form* as it was filled in; *problem* is a sentence that belongs to no field."""
     with farside.view() as unit:
-        category = unit.category(product.category_id)
-        near = unit.catalog(CatalogQuery(category_slug=category.slug, size=RELATED_SHOWN + 1)).items if category else []
-    related = [other for other in near if other.id != product.id][:RELATED_SHOWN]
-    page = render_template(
-        "catalog/show.html",
-        product=product,
-        category=category,
-        form=form,
-        problem=problem,
-        related=cards(related),
-        shipping_cents=carts.SHIPPING_CENTS,
-        free_shipping_from_cents=carts.FREE_SHIPPING_FROM_CENTS,
-    )
-    return page, status
+        shown = _product_shown(unit, product)
+    return render_template(shown.template, **{**shown.variables(), "form": form, "problem": problem}), status
 
 
 def query_of(args: MultiDict[str, str]) -> CatalogQuery:
@@ -113,43 +161,69 @@ def address_of(query: CatalogQuery) -> str:
     return f"/?{urlencode(given)}" if given else "/"
 
 
-def cards(products: Iterable[Product]) -> Markup:
+def cards(shown: Iterable[CardShown]) -> Markup:
     """The products as cards of a grid, each drawn once for as long as what it shows stays the same."""
-    currency = services().config.currency
-    return Markup("").join(
-        _card(
-            product.slug,
-            product.name,
-            product.price_cents,
-            product.picture,
-            min(product.stock, FEW_LEFT + 1),  # more does not show, so a sale does not draw the card anew
-            currency,
-        )
-        for product in products
-    )
+    return Markup("").join([_card(one) for one in shown])
 
 
 @lru_cache(maxsize=4096)
-def _card(slug: str, name: str, price_cents: int, picture: str, stock: int, currency: str) -> Markup:
+def _card(shown: CardShown) -> Markup:
     draw = get_template_attribute("catalog/_card.html", "card")
-    drawn: Markup = draw(slug, name, format_money(price_cents, currency), picture or PLACEHOLDER, stock)
+    price = format_money(shown.price_cents, shown.currency)
+    drawn: Markup = draw(shown.slug, shown.name, price, shown.picture or PLACEHOLDER, shown.stock)
     return drawn
 
 
-def _unless_known(page_text: str) -> Response:
+def _cards_shown(products: Iterable[Product]) -> tuple[CardShown, ...]:
+    currency = services().config.currency
+    return tuple(
+        [
+            CardShown(
+                product.slug,
+                product.name,
+                product.price_cents,
+                product.picture,
+                min(product.stock, FEW_LEFT + 1),
+                currency,
+            )
+            for product in products
+        ]
+    )
+
+
+def _product_shown(unit: ReadUnit, product: Product) -> ProductShown:
+    category = unit.category(product.category_id)
+    near = unit.catalog(CatalogQuery(category_slug=category.slug, size=RELATED_SHOWN + 1)).items if category else []
+    return ProductShown(
+        product.id,
+        product.slug,
+        product.sku,
+        product.name,
+        product.description,
+        product.price_cents,
+        product.picture,
+        min(product.stock, FEW_LEFT + 1),
+        product.is_archived,
+        fragments.MenuEntry(category.slug, category.name) if category else None,
+        _cards_shown([other for other in near if other.id != product.id][:RELATED_SHOWN]),
+    )
+
+
+def _unless_known(drawn: fragments.Drawn) -> Response:
     """The page, or 304 to a browser that has exactly this one: most who come back to the list find it unchanged."""
-    response = make_response(page_text)
+    response = Response(drawn.body(cookies.token))
     response.headers["Cache-Control"] = "private, no-cache"  # it may hold a message and the count of a cart
-    response.add_etag()
-    response.set_etag(f"{response.get_etag()[0]}{farside.tag()}")  # what one side shows is never taken for the other's
-    return response.make_conditional(request)  # type: ignore[return-value]
+    response.headers["ETag"] = f'"{drawn.tag}{farside.tag()}"'  # what one side shows is never taken for the other's
+    if "If-None-Match" in request.headers:
+        response.make_conditional(request)
+    return response
 
 
-def _heading(query: CatalogQuery, category: Category | None) -> str:
+def _heading(query: CatalogQuery, category_name: str | None) -> str:
     if query.words:
         return f"Results for “{query.words}”"
     if query.category_slug:
-        return category.name if category else "No such category"
+        return "No such category" if category_name is None else category_name
     return "Everything"
 
 

@@ -11,13 +11,16 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
-from flask import Flask, Request, Response, session
+from flask import Flask, Request, Response, current_app, session
 from flask import request as current_request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import generate_csrf
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from shop.web import fragments
+
 TOKEN_KEY = "csrf_token"  # noqa: S105 - the name of a field
+_EXTENSION = "antipode.cookies"
 REMEMBERED = 4096  # cookies, and tokens; the least recently used go first
 
 
@@ -70,7 +73,16 @@ def register(app: Flask) -> None:
         raw = session.get(TOKEN_KEY)
         return signed(raw) if isinstance(raw, str) else str(generate_csrf())
 
-    app.jinja_env.globals[TOKEN_KEY] = csrf_token
+    def in_template() -> str:
+        return fragments.token_or_gap(csrf_token)
+
+    app.extensions[_EXTENSION] = csrf_token
+    app.jinja_env.globals[TOKEN_KEY] = in_template
+
+
+def token() -> str:
+    """The token of this visitor's forms."""
+    return str(current_app.extensions[_EXTENSION]())
 
 
 def _reader(serializer: URLSafeTimedSerializer) -> Callable[[str], tuple[dict[str, Any], int]]:

@@ -20,11 +20,11 @@ from shop.web import (
     checkout,
     control,
     cookies,
-    drills,
     errors,
     failover,
     farside,
     filters,
+    fragments,
     headers,
     laboratory,
     machines,
@@ -58,6 +58,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     errors.register(app)
     filters.register(app)
     assets.register(app)
+    fragments.register(app)
     visitor.register(app)
     farside.register(app)
     app.session_interface = cookies.Sessions(app)
@@ -80,7 +81,6 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
         audit,
         failover,
         laboratory,
-        drills,
         machines,
         control,
     ):

@@ -9,11 +9,13 @@ from flask import Flask, session
 
 from shop.models import Category
 from shop.replication.contract import Alert
-from shop.web import farside
+from shop.units import ReadUnit
+from shop.web import farside, fragments
 from shop.web.admin_auth import current_admin
 from shop.web.services import services
 
 CART_KEY = "cart"
+MESSAGES_KEY = "_flashes"  # where Flask keeps what the next page is to say
 
 
 def cart_id() -> str:
@@ -29,6 +31,32 @@ def remember_cart(new_cart_id: str) -> None:
         session.permanent = True
 
 
+def common_frame(unit: ReadUnit) -> fragments.Frame | None:
+    """What stands around a page for everybody with as many pieces in the cart, the menu as *unit* has it.
+
+    None for a visitor who is to be told something, or has chosen a side: then the frame is this visitor's alone.
+    """
+    parts = services()
+    if MESSAGES_KEY in session or farside.policy() is not None or parts.repository.why_read_only():
+        return None
+    return fragments.Frame(
+        tuple([fragments.MenuEntry(category.slug, category.name) for category in unit.categories()]),
+        pieces_in_cart(),
+        parts.config.public_stage,
+        parts.reads is not None,
+    )
+
+
+def pieces_in_cart() -> int:
+    """Without a cart nothing is read. What is in a cart is always the primary's."""
+    mine = cart_id()
+    if not mine:
+        return 0
+    with services().repository.view() as unit:
+        cart = unit.cart(mine)
+    return sum([line.quantity for line in cart.lines]) if cart else 0
+
+
 class Frame:
     """What the frame around every page asks, only when it is drawn. It is `shop` in the templates."""
 
@@ -41,13 +69,7 @@ class Frame:
             return unit.categories()
 
     def cart_quantity(self) -> int:
-        """Pieces in the visitor's cart; without a cart nothing is read."""
-        mine = cart_id()
-        if not mine:
-            return 0
-        with services().repository.view() as unit:
-            cart = unit.cart(mine)
-        return sum(line.quantity for line in cart.lines) if cart else 0
+        return pieces_in_cart()
 
     def why_read_only(self) -> str:
         """One sentence while nothing can be changed, "" otherwise."""

@@ -1,0 +1,244 @@
+"""Pages that are kept: never an old price, never another visitor's cart, message, token or side."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from jinja2 import DictLoader, UndefinedError
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shop.repository.embedded import EmbeddedRepository
+from shop.web import fragments
+from tests.builders import a_category, a_product, keep
+from tests.web.visitor import Visitor
+
+READERS = 100
+EDITS = 25
+VISITORS = 6
+ROUNDS = 8
+
+TEA = a_category(id="tea", slug="tea", name="Tea 0")
+POT = a_product(id="pot", slug="pot", name="Pot 0", price_cents=10_000, stock=1, category_id="tea", picture="p0.svg")
+CUP = a_product(id="cup", slug="cup", name="Cup", category_id="tea")
+
+ADDRESSES = ("/", "/?q=pot", "/?category=tea", "/products/pot", "/products/cup")
+
+
+@pytest.fixture(autouse=True)
+def goods(repository: EmbeddedRepository) -> None:
+    keep(repository, TEA, POT, CUP)
+
+
+def edit(repository: EmbeddedRepository, number: int) -> None:
+    """All that a page shows of the pot, at once, each with the number in it."""
+    with repository.update() as unit:
+        unit.put_category(replace(TEA, name=f"Tea {number}"))
+        unit.put_product(
+            replace(
+                POT,
+                name=f"Pot {number}",
+                price_cents=10_000 + number,
+                stock=number % 5 + 1,
+                picture=f"p{number}.svg",
+                description=f"Made {number}",
+            )
+        )
+
+
+def numbers_on(page: str) -> dict[str, int]:
+    """What the page says of the pot and of the menu, as the numbers of the edits they come from."""
+    price = re.search(r"€(10\d)\.(\d\d)", page)
+    patterns = {"name": r"Pot (\d+)", "picture": r"/p(\d+)\.svg", "menu": r">Tea (\d+)</a>"}
+    found = {name: {int(one) for one in re.findall(pattern, page)} for name, pattern in patterns.items()}
+    assert price is not None, page
+    found["price"] = {int(price[1] + price[2]) - 10_000}
+    assert all(len(numbers) == 1 for numbers in found.values()), found
+    numbers = {name: next(iter(values)) for name, values in found.items()}
+    left = re.search(r"Only (\d) left", page)
+    assert left is not None, page
+    assert int(left[1]) == numbers["price"] % 5 + 1
+    return numbers
+
+
+def together(works: list[Callable[[], None]]) -> None:
+    """Do all at the same time; raises the first that failed."""
+    problems: list[BaseException] = []
+
+    def guarded(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as problem:
+            problems.append(problem)
+
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise problems[0]
+
+
+def test_no_reader_who_starts_after_an_edit_was_answered_sees_what_was_before(
+    app: Flask, repository: EmbeddedRepository
+) -> None:
+    """A hundred read while one edits; each page is of one moment, and of none before the last answer when it was asked for."""
+    answered = 0  # number of the last edit that was answered
+    read = threading.Semaphore(0)
+    is_over = threading.Event()
+    seen: set[int] = set()
+
+    def reader(number: int) -> Callable[[], None]:
+        client = app.test_client()
+
+        def look() -> None:
+            address = ADDRESSES[number % len(ADDRESSES)]
+            try:
+                while not is_over.is_set():
+                    before = answered
+                    numbers = numbers_on(client.get(address).text)
+                    assert len(set(numbers.values())) == 1, f"{address} is of several moments: {numbers}"
+                    assert numbers["price"] >= before, f"{address} is of edit {numbers['price']}, after {before}"
+                    seen.add(numbers["price"])
+                    read.release()
+            finally:
+                read.release(READERS * EDITS)  # nobody waits for who has failed
+
+        return look
+
+    def edits() -> None:
+        nonlocal answered
+        try:
+            for number in range(1, EDITS + 1):
+                edit(repository, number)
+                answered = number
+                for _ in range(READERS // 10):
+                    read.acquire()
+        finally:
+            is_over.set()
+
+    edit(repository, 0)
+    together([*(reader(number) for number in range(READERS)), edits])
+
+    assert len(seen) > EDITS // 2  # they did read in between
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"price_cents": 4321},
+        {"name": "Kettle"},
+        {"stock": 3},
+        {"stock": 0},
+        {"picture": "pictures/kettle.svg"},
+        {"category_id": "cups"},
+        {"is_archived": True},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_each_field_that_shows_changes_the_pages_with_the_edit(
+    app: Flask, repository: EmbeddedRepository, fields: dict[str, Any]
+) -> None:
+    """What is drawn from what was kept is what a shop that has kept nothing draws."""
+    cups = a_category(id="cups", slug="cups", name="Cups")
+    keep(repository, cups)
+    client = app.test_client()
+    before = [client.get(address).text for address in ADDRESSES]
+
+    keep(repository, replace(POT, **fields))
+
+    after = [client.get(address).text for address in ADDRESSES]
+    fragments.register(app)  # keeps nothing yet
+    anew = [client.get(address).text for address in ADDRESSES]
+    without_tokens = [re.sub(r'"csrf_token" value="[^"]+"', "", page) for page in after]
+    assert without_tokens == [re.sub(r'"csrf_token" value="[^"]+"', "", page) for page in anew]
+    assert before[3] != after[3]
+
+
+def test_visitors_at_the_same_time_each_have_their_own_cart_token_and_messages(
+    app: Flask, repository: EmbeddedRepository, replication: Any
+) -> None:
+    mugs = [
+        a_product(id=f"mug-{n}", slug=f"mug-{n}", name=f"Mug of {n}", category_id="tea", stock=900)
+        for n in range(VISITORS)
+    ]
+    keep(repository, *mugs)
+    replication.sync_now()
+    tokens: dict[int, str] = {}
+
+    def shopping(number: int) -> Callable[[], None]:
+        visitor = Visitor(app.test_client())
+        is_far = number % 3 == 2
+
+        def look(address: str, pieces: int) -> str:
+            """A page, on which everything that is a visitor's is this one's."""
+            page = visitor.get(address)
+            html = page.response.text
+            assert re.findall(r'class="cart-link__count">(\d+)', html) == ([str(pieces)] if pieces else [])
+            assert page.notices == [] or is_far, page.notices
+            assert bool(list(page.tree.all(class_="badge--there"))) == is_far
+            for field in page.tree.all("input", name="csrf_token"):
+                secret = field["value"].partition(".")[0]  # what the token signs; behind it stands when
+                assert tokens.setdefault(number, secret) == secret
+            return html
+
+        def shop() -> None:
+            if is_far:
+                visitor.get("/far-side").send("/far-side", policy="replica")
+            pieces = 0
+            for _ in range(ROUNDS):
+                look("/", pieces)
+                look("/products/cup", pieces)
+                visitor.add(f"mug-{number}", str(number + 1))
+                pieces += number + 1
+                told = visitor.get("/").notices
+                assert [notice for notice in told if "in your cart" in notice] == [f"Mug of {number} is in your cart."]
+            look("/", pieces)
+
+        return shop
+
+    together([shopping(number) for number in range(VISITORS)])
+
+    assert len(set(tokens.values())) == VISITORS
+
+
+class _Shown(Struct, frozen=True):
+    number: int
+    template = "page.html"
+
+    def variables(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+
+@pytest.fixture
+def frame() -> fragments.Frame:
+    return fragments.Frame((), 0, False, False)
+
+
+@pytest.fixture
+def draw(app: Flask, frame: fragments.Frame) -> Iterator[Callable[[str], bytes]]:
+    """A template drawn as a kept page, for a visitor whose token is "mine"."""
+
+    def draw(source: str) -> bytes:
+        app.jinja_env.loader = DictLoader({"page.html": source})
+        return fragments.page(_Shown(1), frame).body(lambda: "mine")
+
+    with app.test_request_context():
+        yield draw
+
+
+@pytest.mark.parametrize("asked", ["session.cart", "request.path", "g.user", "config.SECRET_KEY", "shop.alerts()"])
+def test_a_template_of_a_kept_page_is_refused_what_the_page_is_not_kept_under(
+    draw: Callable[[str], bytes], asked: str
+) -> None:
+    with pytest.raises(UndefinedError):
+        draw("{{ " + asked + " }}")
+
+
+def test_a_token_is_filled_in_for_each_visitor_and_never_kept(draw: Callable[[str], bytes]) -> None:
+    assert draw("<{{ csrf_token() }}|{{ number }}|{{ csrf_token() }}>") == b"<mine|1|mine>"
+    assert fragments.page(_Shown(1), fragments.Frame((), 0, False, False)).body(lambda: "yours") == b"<yours|1|yours>"

@@ -68,15 +68,29 @@ class TooManyRequests(ShopError):
         self.retry_seconds = retry_seconds
 
 
-class WritesUnavailable(ShopError):
-    """The shop can be read but not written now (disk full, failed fsync, replica required and away). Nothing was kept
-    unless `message` says that the outcome is unknown. `retry_seconds` is a hint, or None when only an operator can help."""
+class Unavailable(ShopError):
+    """The shop cannot do this now, and nothing is wrong with what was asked. `retry_seconds` is a hint, or None when only an
+    operator can help."""
 
     status = 503
 
     def __init__(self, message: str, retry_seconds: int | None = 5) -> None:
         super().__init__(message)
         self.retry_seconds = retry_seconds
+
+
+class WritesUnavailable(Unavailable):
+    """The shop can be read but not written now (disk full, failed fsync, replica required and away). Nothing was kept
+    unless `message` says that the outcome is unknown."""
+
+
+class Crossed(WritesUnavailable):
+    """Two updates were in each other's way and this one was broken off; nothing of it was kept, so that it can be made again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Somebody changed the same thing at the same moment. Nothing was changed. Please try again.", 1
+        )
 
 
 class SettingError(Exception):

@@ -48,6 +48,7 @@ MAY_NOT_IMPORT = {
         "shop.drills",
         "shop.web",
     ),
+    "shop/repository/postgres/*.py": (*WEB_FRAMEWORK, "shop.store", "shop.replication", "shop.drills", "shop.web"),
     "shop/repository/*.py": (*WEB_FRAMEWORK, "shop.replication", "shop.drills", "shop.web"),
     "shop/replication/*.py": (*WEB_FRAMEWORK, "shop.drills", "shop.web"),
     ASSEMBLY: (*POSTGRESQL, "immutables", "waitress"),

@@ -229,9 +229,12 @@ class _Connection:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
-        for pipe in self.pipes:
-            pipe.writer.transport.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for pipe in self.pipes:
+            if self._cut.is_set():
+                pipe.writer.transport.abort()
+            else:
+                pipe.writer.close()  # what was handed over is still sent
 
     def cut(self) -> None:
         self._cut.set()
@@ -295,7 +298,7 @@ class _Pipe:
         """Take in what the source sends; returns when it is gone, and what had arrived by then is handed over."""
         await self._read_to_the_end()
         while self._parcels and self._times(self._parcels[0])[1] <= time.monotonic():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
     async def _read_to_the_end(self) -> None:
         with suppress(OSError):

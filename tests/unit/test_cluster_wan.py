@@ -188,7 +188,7 @@ def test_what_is_held_dies_with_its_source(line):
 
 
 def test_what_has_arrived_when_the_source_dies_is_there(line):
-    data = b"arrived" * 20_000
+    data = b"arrived" * 200_000  # more than the standby's socket takes while it does not read
     line.far.sendall(data)
     line.far.close()
 

@@ -301,6 +301,17 @@ class Verdict(Struct, frozen=True):
     differences: Sequence[Difference]
 
 
+class Checked(Struct, frozen=True, kw_only=True):
+    """The last verification."""
+
+    verdict: Verdict | None = None  # None: there was none
+    at: str = ""
+    timeline: int = 0
+    found: Sequence[
+        tuple[str, str]
+    ] = ()  # collection and id of the records that the last conclusive one found to differ
+
+
 class Replication(Protocol):
     """What can be seen and done. All of it is safe from any thread; none of it blocks on the link."""
 
@@ -312,6 +323,10 @@ class Replication(Protocol):
 
     def verify(self) -> Verdict:
         """Compare every record of both sides at one position."""
+        ...
+
+    def checked(self) -> Checked | None:
+        """What the last verification found, whoever asked for it; None before there was one."""
         ...
 
     def set_delay(self, seconds: float) -> None:

@@ -19,6 +19,7 @@ from shop.replication import contract, verify
 from shop.replication.contract import (
     AtRisk,
     Change,
+    Checked,
     CommitOnTheWay,
     CommitState,
     Difference,
@@ -73,6 +74,7 @@ class EmbeddedReplication:
         self._ledger_lock = threading.Lock()  # guards _ledger
         self._found: tuple[verify.Key, ...] = ()  # by the last verification; replaced, never changed
         self._verifications = 0
+        self._checked: Checked | None = None
         self.gate = Gate(clock, self._far, places=wait_places, mode=Mode(mode))
         self.laboratory = EmbeddedLaboratory(self._replicator, self.gate, clock, currency, self._changed)
         self.sabotage = EmbeddedSabotage(self._replicator)
@@ -355,13 +357,18 @@ class EmbeddedReplication:
             verify.difference(key, snapshots.primary, snapshots.replica, currency=self._currency, is_explained=False)
             for key in found.keys[:FOUND_KEPT]
         ]
-        return Verdict(
+        verdict = Verdict(
             outcome=found.outcome,
             sentence=found.sentence,
             position=None if found.position is None else Position(*found.position),
             records=found.records,
             differences=[difference for difference in differences if difference is not None],
         )
+        self._checked = Checked(verdict=verdict, at=_timestamp(self._clock.now()))
+        return verdict
+
+    def checked(self) -> Checked | None:
+        return self._checked
 
     def set_delay(self, seconds: float) -> None:
         self._link.set_delay(seconds)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,11 +18,22 @@ from shop.errors import NotFound
 from shop.replication.contract import Decision, Invoice, LostCommit
 from shop.repository.schema import SCHEMA
 from shop.store import OS_FILES, Commit, Files, Schema, Store, StoreMismatch, decode_commit
+from shop.store.journal import encode_core, encode_line
 
 FOLDER_NAME = "lost"
 _ID = re.compile(r"[0-9]{1,9}-[0-9]{1,15}")
 _COMMIT = ".jsonl"
 _DECISION = ".done.json"
+
+
+class Left(NamedTuple):
+    """A commit that was left behind, from whatever log."""
+
+    id: str
+    timeline: int
+    lsn: int
+    at: str
+    ops: Sequence[losses.Op]
 
 
 class LostFolder:
@@ -45,6 +57,28 @@ class LostFolder:
             self._replace(self.path / f"{commit_id}{_COMMIT}", line)
         self._files.sync_folder(self.path)
         return len(lines)
+
+    def keep_commits(self, commits: Sequence[Left]) -> list[Commit]:
+        """The same for commits that come from no journal; returns them as they are kept, oldest first. Raises OSError.
+
+        Each becomes a line as a journal has it. Two that bear one LSN get two: the later one by its id the next that is free.
+        """
+        if not commits:
+            return []
+        self._files.make_folder(self.path)
+        kept: list[Commit] = []
+        taken: set[tuple[int, int]] = set()
+        for left in sorted(commits, key=lambda one: (one.timeline, one.lsn, one.id)):
+            lsn = left.lsn
+            while (left.timeline, lsn) in taken:
+                lsn += 1
+            taken.add((left.timeline, lsn))
+            core = encode_core(lsn, left.timeline, left.at, left.ops)
+            line = encode_line(0, "", left.id, core)
+            self._replace(self.path / f"{commit_id(left.timeline, lsn)}{_COMMIT}", line)
+            kept.append(decode_commit(line, self._schema))
+        self._files.sync_folder(self.path)
+        return kept
 
     def holds(self, commit_id: str) -> bool:
         return self._files.exists(self._file(commit_id, _COMMIT))

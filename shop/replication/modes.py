@@ -187,7 +187,7 @@ class Gate:
                 waiting=self._waiting,
                 places=self._places,
                 turned_away=self._turned_away,
-                latencies=[_latency(mode, numbers) for mode, numbers in latencies.items()],
+                latencies=[latency_of(mode, numbers) for mode, numbers in latencies.items()],
             )
 
 
@@ -212,7 +212,7 @@ def _has(reached: Position, committed: Position) -> bool:
     return reached.timeline == committed.timeline and reached.lsn >= committed.lsn
 
 
-def _latency(mode: Mode, numbers: list[float]) -> Latency:
+def latency_of(mode: Mode, numbers: list[float]) -> Latency:
     """The nearest rank: a latency that was measured, not one between two."""
     if not numbers:
         return Latency(mode=mode, commits=0, p50_seconds=None, p99_seconds=None)

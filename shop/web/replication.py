@@ -5,9 +5,9 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
-from flask import Blueprint, Response, current_app, flash, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from shop import money
@@ -100,13 +100,7 @@ def sync_now() -> AnyResponse:
 @bp.post("/verify")
 @login_required
 def verify() -> AnyResponse:
-    def compare() -> str:
-        verdict = services().replication.verify()
-        at = services().clock.now().isoformat()
-        current_app.extensions["replication_verdict"] = replication_view.verdict_of(verdict, at)
-        return verdict.sentence
-
-    return _do(compare, anchor="verdict")
+    return _do(lambda: services().replication.verify().sentence, anchor="verdict")
 
 
 @bp.post("/resync")
@@ -209,7 +203,10 @@ def _etag(status: Status) -> str:
 
 
 def _last_verdict() -> VerdictView | None:
-    return cast("VerdictView | None", current_app.extensions.get("replication_verdict"))
+    checked = services().replication.checked()
+    if checked is None or checked.verdict is None:
+        return None
+    return replication_view.verdict_of(checked.verdict, checked.at)
 
 
 def _seconds(typed: str) -> float:

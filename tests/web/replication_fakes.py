@@ -9,6 +9,7 @@ from shop.errors import Invalid
 from shop.replication.contract import (
     AtRisk,
     Change,
+    Checked,
     CommitOnTheWay,
     CommitState,
     Difference,
@@ -143,6 +144,7 @@ class FakeReplication:
         self.verdict = Verdict(
             Outcome.IN_SYNC, "Both sides are equal: 63 records compared.", self.now.primary.position, 63, ()
         )
+        self.last_checked: Checked | None = None
         self.done: list[str] = []
         self.refusal: Exception | None = None
 
@@ -154,7 +156,11 @@ class FakeReplication:
 
     def verify(self) -> Verdict:
         self._do("verify")
+        self.last_checked = Checked(verdict=self.verdict, at=NOW.isoformat())
         return self.verdict
+
+    def checked(self) -> Checked | None:
+        return self.last_checked
 
     def set_delay(self, seconds: float) -> None:
         if not 0 <= seconds <= 3600:

@@ -45,9 +45,10 @@ _TIMELINE = re.compile(rb'"timeline":([0-9]{1,9})\b')
 class Pair:
     """Both stores, open. `primary` and `replica` are the roles of this moment."""
 
-    def __init__(self, primary: Store, replica: Store) -> None:
+    def __init__(self, primary: Store, replica: Store, *, files: Files = OS_FILES) -> None:
         self.primary = primary
         self.replica = replica
+        self._files = files
         self._is_closed = False
         primary.keep_after(replica.position.lsn)
         # A side that was left by a failover holds what was lost in its journal until it has rejoined (`failover.complete_rejoin`).
@@ -87,7 +88,7 @@ class Pair:
     def _go_on_without_what_is_missing(self) -> None:
         """A crash after the new timeline has begun leaves the same pair as a failover does: `complete_rejoin` finishes it."""
         primary, replica = self.primary, self.replica
-        LostFolder(primary.path.parent).keep(replica, primary.position.lsn)
+        LostFolder(primary.path.parent, files=self._files).keep(replica, primary.position.lsn)
         primary.allow_writes()
         highest = max(primary.position.timeline, replica.position.timeline)
         primary.advance_timeline(next_timeline(highest, primary.path.name))
@@ -133,7 +134,7 @@ def open_pair(
     first = opener.open(odd, other=even)
     try:
         second = opener.open_or_copy(even, first)
-        return Pair(*_by_role(first, second))
+        return Pair(*_by_role(first, second), files=files)
     except BaseException:
         first.close()
         raise

@@ -8,9 +8,9 @@ but is not yet off its books. So "running" ends only in `_left`, which APSchedul
 there a wake that came too late for the loop arms the next run. (A run that ends at once may have `_left` called inside of
 APScheduler's own planning, which then overwrites what was armed there: that one is armed in `_planned`, after the planning.)
 
-APScheduler plans by the wall clock: set back an hour, it would sit still for an hour. A watchdog on the monotonic clock
-notices and plans anew, first the job, then a new scheduler. While anything is on the way the loop waits by the monotonic clock and
-needs neither.
+APScheduler plans by the wall clock: set back an hour, it would sit still for an hour. A watchdog on the monotonic clock notices within
+three ticks and plans the job anew; where that is of no use, or did not help, there is a new scheduler. While anything is on the way
+the loop waits by the monotonic clock and needs neither.
 
 Chores (alerts, the verification) are a second job with a thread of its own, so that they never hold up a commit; the watchdog
 looks after it too.
@@ -35,8 +35,8 @@ from shop.replication.replicator import Outcome
 
 TICK_SECONDS = 1.0
 BATCH_SECONDS = 0.01  # commits that become due within this time cross together
-WATCH_SECONDS = 1.0  # between two looks of the watchdog
-STALL_SECONDS = 3.0  # no run for so long: the job is planned anew; for twice as long: the scheduler is replaced
+WATCH_SECONDS = 0.5  # between two looks of the watchdog
+STALL_SECONDS = 2.5  # no run for so long: the job is planned anew, or the scheduler replaced; with a look, three ticks
 WAIT_SECONDS_MAX = 60.0
 JOB_ID = "replicate"
 CHORES_ID = "chores"
@@ -254,10 +254,7 @@ class Schedule:
     def _cure(self, attempt: int) -> None:
         _log.warning("the scheduler stands still, it is set going again", attempt=attempt)
         scheduler = self._scheduler
-        if attempt == 1 and scheduler is not None:
-            with suppress(JobLookupError):
-                scheduler.reschedule_job(JOB_ID, trigger=_each_tick())
-                self._arm()
+        if attempt == 1 and scheduler is not None and self._plan_anew(scheduler):
             return
         if scheduler is not None:
             with suppress(SchedulerNotRunningError):
@@ -266,6 +263,17 @@ class Schedule:
         with self._condition:
             self._is_armed = False
         self.nudge()
+
+    def _plan_anew(self, scheduler: BackgroundScheduler) -> bool:
+        """False when that is of no use: the job is gone, or the scheduler has ended."""
+        if not scheduler.running:
+            return False
+        try:
+            scheduler.reschedule_job(JOB_ID, trigger=_each_tick())
+        except JobLookupError:
+            return False
+        self._arm()
+        return True
 
 
 def _each_tick() -> IntervalTrigger:

@@ -18,7 +18,7 @@ from shop.replication import schedule as schedule_module
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.pair import open_pair
 from shop.replication.replicator import NEVER, Outcome
-from shop.replication.schedule import JOB_ID, Schedule
+from shop.replication.schedule import JOB_ID, STALL_SECONDS, TICK_SECONDS, WATCH_SECONDS, Schedule
 from tests.replicationkit import put_next, sold
 
 SOON = 0.5  # well below the second after which the safety net would come to the rescue
@@ -330,7 +330,7 @@ def test_a_job_that_vanished_is_brought_back(queue: Queue) -> None:
 
     before = queue.steps
     assert queue.wait_for(lambda: queue.steps >= before + 2, 10)
-    assert schedule.stalls
+    assert schedule.stalls == 1, "the first look that noticed has mended it"
     schedule.stop()
 
 
@@ -347,9 +347,15 @@ def test_a_dead_scheduler_is_replaced(queue: Queue) -> None:
 
     before = queue.steps
     assert queue.wait_for(lambda: queue.steps >= before + 2, 10)
+    assert schedule.stalls == 1, "the first look that noticed has mended it"
     queue.put()
     assert queue.wait_for(lambda: queue.taken == queue.put_count, SOON)
     schedule.stop()
+
+
+def test_a_scheduler_that_stands_still_is_noticed_within_three_ticks() -> None:
+    """The last sign of life may be a whole tick old when it dies, and the watchdog may have looked just before."""
+    assert STALL_SECONDS + WATCH_SECONDS <= 3 * TICK_SECONDS
 
 
 # ---- with a real pair

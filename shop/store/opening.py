@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from shop.clock import Clock, SystemClock
-from shop.store.checkpoint import Header, read_bytes, read_file, write_big, write_file
+from shop.store.checkpoint import Header, decode_file, read_bytes, write_big, write_file
 from shop.store.codec import Codec
 from shop.store.errors import StoreDamaged, StoreMismatch
 from shop.store.files import OS_FILES, Files
@@ -32,6 +32,7 @@ from shop.store.log import Log
 from shop.store.recovery import Kept, replay
 from shop.store.state import Index, Position, State, build_state
 from shop.store.store import Store, by_collection, timestamp
+from shop.store.upgrade import UPGRADES, Upgrades, upgraded_checkpoint, upgraded_journal
 
 Schema = Mapping[str, type[msgspec.Struct]]
 
@@ -93,8 +94,11 @@ def open_store(
     keep_after: int | None = None,
     clock: Clock | None = None,
     files: Files = OS_FILES,
+    upgrades: Upgrades = UPGRADES,
 ) -> Store:
     """The store at *path*, recovered. Journal lines above *keep_after* are kept for a replica that has come so far.
+
+    Files of an older format are brought to this one. A crash leaves them as they were, or as they are to be.
 
     Raises `StoreDamaged` (one line: file, offset, what) and then has changed nothing; OSError when the new files cannot be written.
     `announcements` of the store says what recovery passed over or cut.
@@ -102,12 +106,17 @@ def open_store(
     clock = clock or SystemClock()
     codec = Codec(schema)
     with _no_garbage_collection():
-        header, collections = read_file(files, path, codec)
+        found = read_bytes(files, path)
+        data = upgraded_checkpoint(path, found, upgrades)
+        header, collections = decode_file(path, data, codec)
         journal = _read_journal(files, journal_path(path))
-        replayed = replay(journal_path(path), journal, codec, header, collections)
+        lines = upgraded_journal(journal, upgrades)
+        is_of_this_format = data is found and lines is journal
+        del found, data  # a copy of everything
+        replayed = replay(journal_path(path), lines, codec, header, collections)
         state = build_state(replayed.position, collections, by_collection(indexes), replayed.forks)
     _drop_leftovers(files, path)
-    is_in_order = header.clean and replayed.is_tidy and not replayed.applied
+    is_in_order = is_of_this_format and header.clean and replayed.is_tidy and not replayed.applied
     kept = (
         replayed.kept
         if is_in_order
@@ -161,10 +170,16 @@ def _moment(at: str) -> datetime:
 
 
 def read_snapshot(
-    path: Path, schema: Schema, *, indexes: Sequence[Index] = (), files: Files = OS_FILES
+    path: Path,
+    schema: Schema,
+    *,
+    indexes: Sequence[Index] = (),
+    files: Files = OS_FILES,
+    upgrades: Upgrades = UPGRADES,
 ) -> tuple[str, State]:
     """Store id and state of a checkpoint file alone, checked: a backup. Raises `StoreDamaged`."""
-    header, collections = read_file(files, path, Codec(schema))
+    data = upgraded_checkpoint(path, read_bytes(files, path), upgrades)
+    header, collections = decode_file(path, data, Codec(schema))
     return header.store_id, build_state(header.position, collections, by_collection(indexes), header.forks)
 
 

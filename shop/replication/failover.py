@@ -67,6 +67,13 @@ def left_behind(primary: Store, replica: Store) -> LeftBehind | None:
     return LeftBehind(fork, there.position)
 
 
+def awaits_its_copy(primary: Store, replica: Store) -> bool:
+    """Whether a rebuild was cut short between its two steps: the primary begins with the very position that the replica has, on a
+    timeline of its own, and its journal does not hold the step from one to the other."""
+    is_source = primary.store_id == replica.store_id and replica.position in primary.state.forks
+    return is_source and primary.oldest_lsn > replica.position.lsn + 1
+
+
 def keep_what_was_lost(replica: Store, behind: LeftBehind, lost: LostFolder) -> None:
     """Write the commits beyond the fork to `lost/`. Raises OSError, and `StoreMismatch` when they cannot be told any more.
 
@@ -89,16 +96,22 @@ def complete_rejoin(pair: Pair, *, files: Files = OS_FILES) -> str:
 
     What fails here leaves the shop as it is, with a replica that is refused; the next start tries again.
     """
-    behind = left_behind(pair.primary, pair.replica)
-    if behind is None:
-        return ""
     name = pair.replica.path.name
+    behind = left_behind(pair.primary, pair.replica)
     try:
-        keep_what_was_lost(pair.replica, behind, LostFolder(pair.primary.path.parent, files=files))
-        pair.copy_primary()
+        if behind is not None:
+            keep_what_was_lost(pair.replica, behind, LostFolder(pair.primary.path.parent, files=files))
+            pair.copy_primary()
+            return (
+                f"{name} was left by a failover; what only it had"
+                f" (commits {behind.fork.lsn + 1} to {behind.last.lsn}) is in lost/"
+            )
+        if awaits_its_copy(pair.primary, pair.replica):
+            pair.copy_primary()
+            return f"{name} had not yet become the copy of the primary that was rebuilt from it; now it is"
     except (OSError, StoreError) as error:
         return f"{name} was left by a failover and could not rejoin: {error}"
-    return f"{name} was left by a failover; what only it had (commits {behind.fork.lsn + 1} to {behind.last.lsn}) is in lost/"
+    return ""
 
 
 def why_not(primary: Store, replica: Store) -> str:

@@ -10,7 +10,7 @@ import pytest
 from shop.store import Store
 from tests.simdisk import Op, SimDisk
 from tests.storekit import JOURNAL, PATH, contents, create, put, reopen
-from tests.unit.test_store_crash import History, changes, sweep
+from tests.torture.ledger import History, swept
 
 BESIDE = JOURNAL.with_name("db.journal.tmp")
 
@@ -39,59 +39,56 @@ def during_the_copy(disk: SimDisk, store: Store, act: Callable[[], None]) -> Non
 
 
 def a_store_with_a_tail(disk: SimDisk) -> tuple[Store, History]:
-    """20 commits in the journal, of which the checkpoint holds 20 and the replica 11: nine stay."""
+    """20 commits in the journal, of which the checkpoint holds 20 and the replica 13: seven stay."""
     history = History(disk)
-    store = create(PATH, disk)
-    history.states.append(contents(store))
-    history.acknowledged = 0
+    store = history.begin()
     store.keep_after(0)
-    for number in range(20):
-        history.commit(store, changes(number))
+    for _ in range(20):
+        history.commit(store)
     store.checkpoint()
-    store.keep_after(11)
+    store.keep_after(13)
     return store, history
 
 
 def test_commits_in_the_middle_of_a_cut_are_in_the_new_journal() -> None:
     disk = SimDisk()
     store, history = a_store_with_a_tail(disk)
-    numbers = iter(range(20, 1000))
-    during_the_copy(disk, store, lambda: history.commit(store, changes(next(numbers))))
+    during_the_copy(disk, store, lambda: history.commit(store))
     put_before = store.position.lsn
-    history.commit(store, changes(next(numbers)))
+    history.commit(store)
 
     store.checkpoint()
 
-    assert store.oldest_lsn == 12
+    assert store.oldest_lsn == 14
     assert store.position.lsn > put_before + 3, "some came while it was copied"
-    assert [commit.lsn for commit in store.commits(0)] == list(range(12, store.position.lsn + 1))
+    assert [commit.lsn for commit in store.commits(0)] == list(range(14, store.position.lsn + 1))
     assert BESIDE not in disk.names
-    history.commit(store, changes(next(numbers)))
-    again = reopen(PATH, SimDisk(disk.files()), keep_after=11)
+    history.commit(store)
+    again = reopen(PATH, SimDisk(disk.files()), keep_after=13)
     assert contents(again) == contents(store)
-    assert again.lines(11) == disk.files()[JOURNAL].rstrip(b"\0") == store.lines(11)
+    assert again.lines(13) == disk.files()[JOURNAL].rstrip(b"\0") == store.lines(13)
 
 
 def test_a_power_cut_in_the_middle_of_such_a_cut_loses_nothing_that_was_acknowledged() -> None:
     disk = SimDisk()
     store, history = a_store_with_a_tail(disk)
-    numbers = iter(range(20, 1000))
-    during_the_copy(disk, store, lambda: history.commit(store, changes(next(numbers))))
-    history.commit(store, changes(next(numbers)))
+    during_the_copy(disk, store, lambda: history.commit(store))
+    history.commit(store)
 
     store.checkpoint()
-    history.commit(store, changes(next(numbers)))
+    history.commit(store)
 
-    points, states = sweep(history)
-    assert points > 100
-    assert states > 400
+    tally = swept("cut", history)
+    assert tally.violations == []
+    assert tally.points > 100
+    assert tally.states > 400
 
 
 def a_cut_that_fails_at(which: int) -> bool:
     """Whether there was such an operation in a checkpoint with its cut; and nothing was lost by it."""
     disk = SimDisk()
     store, history = a_store_with_a_tail(disk)
-    history.commit(store, changes(20))
+    history.commit(store)
     fail_at = len(disk.trace) + which
 
     def fail(op: Op, number: int) -> None:
@@ -105,10 +102,10 @@ def a_cut_that_fails_at(which: int) -> bool:
     was_reached = disk.fault is not fail
     disk.fault = lambda op, number: None
     if not store.needs_restart:
-        history.commit(store, changes(21))
-    again = reopen(PATH, SimDisk(disk.files()), keep_after=11)
+        history.commit(store)
+    again = reopen(PATH, SimDisk(disk.files()), keep_after=13)
     assert contents(again) == history.states[history.acknowledged]
-    assert again.oldest_lsn <= 12
+    assert again.oldest_lsn <= 14
     return was_reached
 
 
@@ -122,7 +119,7 @@ def test_a_failure_at_any_operation_of_a_checkpoint_and_its_cut_loses_nothing() 
 def test_a_close_that_fails_does_not_keep_the_new_name_from_being_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SimDisk()
     store, history = a_store_with_a_tail(disk)
-    history.commit(store, changes(20))
+    history.commit(store)
 
     def failing(fd: int) -> None:
         raise OSError(errno.EIO, "made to fail")
@@ -130,10 +127,10 @@ def test_a_close_that_fails_does_not_keep_the_new_name_from_being_confirmed(monk
     with monkeypatch.context() as patch:
         patch.setattr(disk, "close", failing)
         with contextlib.suppress(OSError):
-            store._log.cut(11, store._append_lock, is_paced=False)
-    history.commit(store, changes(21))
+            store._log.cut(13, store._append_lock, is_paced=False)
+    history.commit(store)
 
-    sweep(history)
+    assert swept("cut", history).violations == []
 
 
 def test_memory_that_runs_out_before_the_rename_leaves_the_old_journal(

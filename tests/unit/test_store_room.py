@@ -11,7 +11,7 @@ from shop.store import OutcomeUnknown, Store, StoreFull, is_absent
 from shop.store.files import Files
 from tests.simdisk import SECTOR, Disk, Op, SimDisk, platters
 from tests.storekit import JOURNAL, PATH, contents, create, put, reopen
-from tests.unit.test_store_crash import a_workload, check
+from tests.torture.ledger import Sweep, of_commits
 
 ROOM = 700  # a commit of these tests has some 300 bytes: every second or third makes room, and sectors lie across lines
 
@@ -61,16 +61,17 @@ def torn_journals(disk: SimDisk) -> Iterator[tuple[Disk, int]]:
 @pytest.mark.parametrize("together", [1, 4])
 @pytest.mark.usefixtures("little_room")
 def test_any_sectors_of_lines_and_room_leave_a_prefix_with_all_that_was_acknowledged(together: int) -> None:
-    history = a_workload(40, 16, together=together)
+    history = of_commits(40, 16, together)
     grown = [op for op in history.disk.trace if op.kind == "write" and op.data and not op.data.strip(b"\0")]
     assert len(grown) >= 40 // together // 4
 
-    states = 0
+    sweep = Sweep("any sectors")
     for state, acknowledged in torn_journals(history.disk):
-        check(state, acknowledged, history.states)
-        states += 1
+        if sweep.is_new(state, acknowledged):
+            sweep.check(state, acknowledged, history.states, "a torn journal")
 
-    assert states > 300 // together
+    assert sweep.tally.violations == []
+    assert sweep.tally.states > 120 // together
 
 
 def test_a_commit_does_not_make_the_file_longer_but_when_the_room_is_used_up() -> None:

@@ -27,7 +27,7 @@ from shop.errors import SettingError
 GRANTS = (
     f"GRANT pg_monitor, pg_checkpoint TO {SHOP}",
     f"GRANT EXECUTE ON FUNCTION pg_promote, pg_reload_conf, pg_wal_replay_pause, pg_wal_replay_resume TO {SHOP}",
-    f"GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names, recovery_min_apply_delay TO {SHOP}",
+    f"GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names, synchronous_commit, recovery_min_apply_delay TO {SHOP}",
     f"ALTER ROLE {SHOP} REPLICATION",  # to make and drop slots
 )
 

@@ -69,7 +69,7 @@ def start(name: str) -> Response:
         raise
     except ShopError as refusal:
         flash(refusal.message, "danger")
-    return redirect(url_for("drills.show", name=name, _anchor="run"), code=303)
+    return redirect(url_for("drills.show", name=name), code=303)
 
 
 @bp.post("/<name>/stop")
@@ -79,7 +79,7 @@ def stop(name: str) -> Response:
         flash("The drill stops after this step, and puts everything back.", "success")
     else:
         flash("No drill is running any more.", "success")
-    return redirect(url_for("drills.show", name=name, _anchor="run"), code=303)
+    return redirect(url_for("drills.show", name=name), code=303)
 
 
 @bp.post("/clean-up")

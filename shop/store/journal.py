@@ -128,19 +128,22 @@ def split_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class JournalIndex:
-    """Where each commit of the journal file begins, and when it was committed on this boot's monotonic clock."""
+    """Where each commit of the journal file ends, and when it was committed on this boot's monotonic clock.
+
+    It only grows, at its end: what it says of a commit that is in it may be read while another thread appends the next.
+    """
 
     def __init__(self, first_lsn: int) -> None:
         self.first_lsn = first_lsn
-        self._offsets = array("Q")
+        self._ends = array("Q")
         self._times = array("d")
-        self._origin = 0  # what is taken from each offset: the bytes of the lines that were cut away in front
+        self._origin = 0  # what is taken from each end: the bytes of the lines that were cut away in front
         self.end = 0  # the file's length up to its last good byte
 
     @property
     def last_lsn(self) -> int:
         """first_lsn - 1 while the journal is empty."""
-        return self.first_lsn + len(self._offsets) - 1
+        return self.first_lsn + len(self._ends) - 1
 
     def append(self, length: int, committed_monotonic: float) -> None:
         times = self._times
@@ -148,14 +151,14 @@ class JournalIndex:
             committed_monotonic = times[
                 -1
             ]  # the wall clock of an earlier run may have gone back; the search needs order
-        self._offsets.append(self._origin + self.end)
+        self._ends.append(self._origin + self.end + length)
         times.append(committed_monotonic)
         self.end += length
 
     def offset(self, lsn: int) -> int:
         """Where the line of *lsn* begins; the end of the file for the one to come."""
         at = lsn - self.first_lsn
-        return self.end if at == len(self._offsets) else self._offsets[at] - self._origin
+        return self._ends[at - 1] - self._origin if at else 0
 
     def committed_monotonic(self, lsn: int) -> float:
         return self._times[lsn - self.first_lsn]
@@ -185,10 +188,10 @@ class JournalIndex:
 
     def without_first(self, lsn: int) -> "JournalIndex":
         """The index of a file that begins with the commit after *lsn*. Commits wait for it: two copies of memory, no loop."""
-        cut = min(max(lsn - self.first_lsn + 1, 0), len(self._offsets))
+        cut = min(max(lsn - self.first_lsn + 1, 0), len(self._ends))
         new = JournalIndex(self.first_lsn + cut)
         start = self.offset(self.first_lsn + cut)
-        new._offsets, new._times = self._offsets[cut:], self._times[cut:]
+        new._ends, new._times = self._ends[cut:], self._times[cut:]
         new._origin = self._origin + start
         new.end = self.end - start
         return new

@@ -3,7 +3,7 @@
 The file is longer than its lines: behind them stand zeros, *room* that the next lines overwrite. To confirm bytes in a file that does not
 grow costs a disk two thirds of what it costs when the length has to be confirmed too.
 
-Whoever calls a method holds the store's append lock, but for `read`, which takes the file's own lock, and `cut`.
+Whoever calls a method holds the store's append lock, but for `read` and `read_held`, which never make a commit wait, and `cut`.
 """
 
 import threading
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from shop.store.checkpoint import replace_open, sync, sync_folder
-from shop.store.errors import StoreFull
+from shop.store.errors import StoreFull, StoreMismatch
 from shop.store.files import Files
 from shop.store.journal import JournalIndex
 
@@ -89,10 +89,20 @@ class Log:
             self.index.append(len(line), committed_monotonic)
 
     def read(self, first_lsn: int, last_lsn: int) -> bytes:
-        """The lines of first_lsn..last_lsn, both in the journal."""
+        """The lines of first_lsn..last_lsn; raises `StoreMismatch` when the journal does not hold all of them (any more)."""
         with self._swap:
-            start, end = self.index.offset(first_lsn), self.index.offset(last_lsn + 1)
-            return self._read(start, end)
+            index = self.index
+            if first_lsn < index.first_lsn or last_lsn > index.last_lsn:
+                raise StoreMismatch(f"{self.path} holds commits {index.first_lsn} to {index.last_lsn}, not {first_lsn}")
+            return self._read(index.offset(first_lsn), index.offset(last_lsn + 1))
+
+    def read_held(self, first_lsn: int, last_lsn: int, limit: int) -> bytes:
+        """Those lines of first_lsn..last_lsn that the journal still holds, *limit* at most."""
+        with self._swap:
+            index = self.index
+            first = max(first_lsn, index.first_lsn)
+            last = min(last_lsn, index.last_lsn, first + limit - 1)
+            return self._read(index.offset(first), index.offset(last + 1)) if first <= last else b""
 
     def _read(self, start: int, end: int) -> bytes:
         data = self._files.pread(self._fd, end - start, start)

@@ -15,7 +15,7 @@ A thread inside `update()` holds the write lock and waits for neither of the oth
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -340,14 +340,16 @@ class Store:
 
     def position_at(self, lsn: int) -> Position | None:
         """The position after commit *lsn* of this history; None when it is above the head or the journal no longer tells."""
-        with self._append_lock:
-            head, first = self._durable.position, self._log.index.first_lsn
-            if lsn == head.lsn:
-                return head
-            if not first - 1 <= lsn < head.lsn:
-                return None
-            after = next(self._decoded(lsn + 1, lsn + 1))
-        return Position(self.timeline_of(lsn), lsn, after.prev)
+        head = self._durable.position
+        if lsn == head.lsn:
+            return head
+        if lsn > head.lsn:
+            return None
+        try:
+            line = self._log.read(lsn + 1, lsn + 1)
+        except StoreMismatch:
+            return None
+        return Position(self.timeline_of(lsn), lsn, decode_line(line.rstrip(b"\n"), self._codec).prev)
 
     def timeline_of(self, lsn: int) -> int:
         """The timeline that commit *lsn* of this history was made on."""
@@ -360,30 +362,23 @@ class Store:
         With *before*, only commits made at or before that moment of the monotonic clock. Raises `StoreMismatch` when the journal
         no longer holds the first of them.
         """
-        with self._append_lock:
-            index, first, last = self._log.index, after_lsn + 1, self._durable.position.lsn
-            if first > last:
+        # No lock: the durable head first, then the index, which holds it. Writers are not kept waiting by who reads.
+        first, last = after_lsn + 1, self._durable.position.lsn
+        index = self._log.index
+        if first > last:
+            return b""
+        if first < index.first_lsn or last > index.last_lsn:
+            raise StoreMismatch(f"{self._log.path} begins at commit {index.first_lsn}; {first} is no longer in it")
+        if before is not None:
+            last = index.last_before(before, first, last)
+            if last < first:
                 return b""
-            if first < index.first_lsn:
-                raise StoreMismatch(f"{self._log.path} begins at commit {index.first_lsn}; {first} is no longer in it")
-            if before is not None:
-                last = index.last_before(before, first, last)
-                if last < first:
-                    return b""
-            last = index.last_within(max_bytes, first, last)
-            return self._log.read(first, last)
+        return self._log.read(first, index.last_within(max_bytes, first, last))
 
     def commits(self, after_lsn: int, limit: int = 1000) -> list[Commit]:
         """Durable commits above *after_lsn*, decoded, oldest first; those the journal has already forgotten are left out."""
-        with self._append_lock:
-            first = max(after_lsn + 1, self._log.index.first_lsn)
-            last = min(self._durable.position.lsn, first + limit - 1)
-            data = self._log.read(first, last) if first <= last else b""
+        data = self._log.read_held(after_lsn + 1, self._durable.position.lsn, limit)
         return [decode_line(line, self._codec) for _, line in split_lines(data)]
-
-    def _decoded(self, first: int, last: int) -> Iterator[Commit]:
-        for _, line in split_lines(self._log.read(first, last)):
-            yield decode_line(line, self._codec)
 
     def keep_after(self, lsn: int | None) -> None:
         """The journal is not cut above *lsn*, what the replica has durably; None: nobody needs it."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,34 @@ def test_a_close_that_fails_does_not_keep_the_new_name_from_being_confirmed(monk
     history.commit(store)
 
     assert swept("cut", history).violations == []
+
+
+def test_lines_are_read_whole_and_in_order_while_others_commit_and_the_journal_is_cut(tmp_path: Path) -> None:
+    store = create(tmp_path / "db.json")
+    store.keep_after(0)
+    replica = create(tmp_path / "db_async.json")
+    commits = 400
+
+    def write() -> None:
+        for number in range(commits):
+            put(store, f"t{number % 7}", number, name=f"n{number % 7}")
+            if number % 10 == 9:
+                store.checkpoint()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    cuts = 0
+    while replica.position.lsn < commits:
+        head, oldest = replica.position.lsn, store.oldest_lsn
+        replica.apply(store.lines(head, max_bytes=2000))  # raises if one is missing, torn or doubled
+        assert [commit.lsn for commit in store.commits(head, 3)][:1] in ([head + 1], [])
+        assert store.position_at(replica.position.lsn) == replica.position
+        store.keep_after(replica.position.lsn)
+        cuts += store.oldest_lsn > oldest
+    writer.join()
+
+    assert contents(replica) == contents(store)
+    assert cuts > 3
 
 
 def test_memory_that_runs_out_before_the_rename_leaves_the_old_journal(

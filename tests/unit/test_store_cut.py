@@ -138,7 +138,7 @@ def test_lines_are_read_whole_and_in_order_while_others_commit_and_the_journal_i
     store = create(tmp_path / "db.json")
     store.keep_after(0)
     replica = create(tmp_path / "db_async.json")
-    commits = 400
+    commits = 150
 
     def write() -> None:
         for number in range(commits):
@@ -159,7 +159,7 @@ def test_lines_are_read_whole_and_in_order_while_others_commit_and_the_journal_i
     writer.join()
 
     assert contents(replica) == contents(store)
-    assert cuts > 3
+    assert cuts > 1
 
 
 def test_memory_that_runs_out_before_the_rename_leaves_the_old_journal(

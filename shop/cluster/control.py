@@ -98,6 +98,10 @@ class ClusterControl:
         """Make *side* the standby of the other: "rewound" or "copied". What only it had is gone after this."""
         return str(self._ask("rejoin", side=side))
 
+    def rebuild(self, side: str) -> None:
+        """Make *side* the standby of the other from a fresh copy, whatever it is now."""
+        self._ask("rebuild", side=side)
+
     def aim(self) -> None:
         """Let the link carry the new primary's WAL now; it is noticed within a second anyway."""
         self._ask("aim")
@@ -171,6 +175,7 @@ def _doings(machine: Machine, end: Callable[[], None]) -> Mapping[str, Callable[
         "stop": machine.stop_server,
         "kill": machine.kill_server,
         "rejoin": machine.rejoin,
+        "rebuild": machine.rebuild,
         "aim": machine.aim,
         "end": end_soon,
     }

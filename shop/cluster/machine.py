@@ -156,6 +156,15 @@ class Machine:
             _log.info("rejoined", side=side, way=way)
             return way
 
+    def rebuild(self, side: str) -> None:
+        """Make *side* the standby of the other from a fresh copy."""
+        with self._turn:
+            server = self._server(side)
+            server.stop()
+            self.aim()
+            self.pair.rebuild(server)
+            _log.info("rebuilt", side=side)
+
     def stop_immediately(self, side: str) -> None:
         """End one without a checkpoint: its next start recovers."""
         with self._turn:

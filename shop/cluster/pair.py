@@ -86,8 +86,8 @@ class Pair:
         other = self.other(primary)
         if _is_whole(other) and not other.is_standby:
             return  # an old primary: what only it has is told first, then it rejoins
-        if not _is_whole(other):
-            self._copy(primary, other)
+        if not _is_whole(other) or not primary.has_wal(other.wal_needed()):
+            self._copy(primary, other, sync=sync)
         before_standby()
         other.start(seconds_max=10)
 
@@ -109,15 +109,24 @@ class Pair:
 
         What only *server* had is gone after this. A crash leaves it marked, and the next start copies it anew.
         """
-        primary = self.primary
-        if primary is None or primary is server or not primary.is_running:
-            raise SettingError(f"PostgreSQL {server.name} cannot rejoin: no other primary is running.")
-        self.prepare(primary)
-        way = "rewound" if self._rewind(primary, server) else "copied"
+        primary = self._other_primary(server)
+        way = "rewound" if self._rewind(primary, server) and primary.has_wal(server.wal_needed()) else "copied"
         if way == "copied":
             self._copy(primary, server)
         server.start(seconds_max=10)
         return way
+
+    def rebuild(self, server: PostgresServer) -> None:
+        """Make *server* the standby of the primary from a base backup, whatever it is now: also what damaged it unseen is gone."""
+        self._copy(self._other_primary(server), server)
+        server.start(seconds_max=10)
+
+    def _other_primary(self, server: PostgresServer) -> PostgresServer:
+        primary = self.primary
+        if primary is None or primary is server or not primary.is_running:
+            raise SettingError(f"PostgreSQL {server.name} cannot rejoin: no other primary is running.")
+        self.prepare(primary)
+        return primary
 
     def _rewind(self, primary: PostgresServer, server: PostgresServer) -> bool:
         if not _is_whole(server):
@@ -149,7 +158,7 @@ class Pair:
         server.mark_sound()
         return True
 
-    def _copy(self, primary: PostgresServer, server: PostgresServer) -> None:
+    def _copy(self, primary: PostgresServer, server: PostgresServer, *, sync: bool = True) -> None:
         server.kill()
         fresh = server.begin_fresh()
         with primary.connect() as connection:  # a slot that fell too far behind would keep the copy from streaming
@@ -162,6 +171,7 @@ class Pair:
                 "--checkpoint=fast",
                 "--wal-method=stream",
                 f"--slot={slot_of(server.name)}",
+                *(() if sync else ("--no-sync",)),
             ],
             account=self._ground.account,
             environment={"PGPASSWORD": self._ground.passwords[STANDBY], "LC_ALL": "C"},
@@ -214,12 +224,15 @@ def _make_roles(connection: psycopg.Connection[tuple[object, ...]], passwords: M
 
 
 def _make_slot(connection: psycopg.Connection[tuple[object, ...]], name: str, *, anew: bool = False) -> None:
-    """A slot from which a standby can stream: made first, because one that names a missing slot never streams."""
-    if anew:
-        connection.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active",
-            [name],
-        )
+    """A slot from which a standby can stream: made first, because one that names a missing slot never streams.
+
+    One that has lost what it was to keep is no use any more, and is made again.
+    """
+    connection.execute(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+        " WHERE slot_name = %s AND NOT active AND (%s OR wal_status = 'lost')",
+        [name, anew],
+    )
     connection.execute(
         "SELECT pg_create_physical_replication_slot(%s, true)"
         " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)",

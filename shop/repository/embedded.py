@@ -204,7 +204,7 @@ class _Unit:
             category = self.category_by_slug(query.category_slug)
             facet = category.id if category else ""
         if query.words.strip() and not words:
-            return _page([], query.page, query.size, self.products)
+            return _page([], query.page, query.size, self.product)
         ids = self._sold().ids(
             sort=query.sort if query.sort in _SOLD.sorts else "name",
             words=words,
@@ -212,7 +212,7 @@ class _Unit:
             without_flagged=query.in_stock,
             facet_texts=categories.texts,
         )
-        return _page(ids, query.page, query.size, self.products)
+        return _page(ids, query.page, query.size, self.product)
 
     def admin_products(self, *, words: str, archived: bool, page: int, size: int) -> Page[Product]:
         listing = self._archived() if archived else self._sold()
@@ -223,21 +223,17 @@ class _Unit:
             without_flagged=False,
             facet_texts=self._categories().texts,
         )
-        return _page(ids, page, size, self.products)
+        return _page(ids, page, size, self.product)
 
     def products_low_in_stock(self, *, page: int, size: int) -> Page[Product]:
         ids = self._low().ids(sort="stock", words=[], facet=None, without_flagged=False, facet_texts={})
-        return _page(ids, page, size, self.products)
+        return _page(ids, page, size, self.product)
 
     def orders(self, *, words: str, status: str, page: int, size: int) -> Page[Order]:
         numbers = self._orders().ids(
             sort="newest", words=words_of(words), facet=status or None, without_flagged=False, facet_texts={}
         )
-        return _page(numbers, page, size, self._orders_of)
-
-    def _orders_of(self, numbers: Iterable[str]) -> Mapping[str, Order]:
-        found = ((number, self.order(number)) for number in numbers)
-        return {number: order for number, order in found if order is not None}
+        return _page(numbers, page, size, self.order)
 
     def _record(self, collection: str, id: str, kind: type[R]) -> R | None:
         record = self._records.get(collection, id)
@@ -370,13 +366,12 @@ class _Lists:
         return kept
 
 
-def _page(ids: Sequence[str], number: int, size: int, read: Callable[[Iterable[str]], Mapping[str, R]]) -> Page[R]:
+def _page(ids: Sequence[str], number: int, size: int, read: Callable[[str], R | None]) -> Page[R]:
     """The page of *ids*, read now; past the end it is the last one."""
     total, size = len(ids), max(1, size)
     number = min(max(1, number), max(1, -(-total // size)))
     shown = ids[(number - 1) * size : number * size]
-    records = read(shown)
-    return Page(items=[records[id] for id in shown], total=total, number=number, size=size)
+    return Page(items=[record for id in shown if (record := read(id))], total=total, number=number, size=size)
 
 
 def _refusal(taken: DuplicateKey) -> ShopError:

@@ -36,6 +36,9 @@ SORTS = {
 }
 
 
+FRONT = CatalogQuery()  # what is asked by who asks for nothing
+
+
 class CardShown(Struct, frozen=True):
     """A product in a grid: what is read there, and no more."""
 
@@ -66,7 +69,7 @@ class IndexShown(Struct, frozen=True):
             "cards": cards(self.cards),
             "category_name": self.category_name,
             "heading": _heading(query, self.category_name),
-            "is_front": query == CatalogQuery(),
+            "is_front": query == FRONT,
             "sorts": SORTS,
             "words": query.words,
             "menu_slug": "" if not query.words and not query.category_slug else query.category_slug or None,
@@ -137,6 +140,8 @@ def product_page(product: Product, form: LineForm, *, problem: str = "", status:
 
 def query_of(args: MultiDict[str, str]) -> CatalogQuery:
     """What an address asks for; a value that makes no sense is as if it were not there."""
+    if not args:
+        return FRONT
     page = args.get("page", "")
     sort = args.get("sort", "name")
     return CatalogQuery(

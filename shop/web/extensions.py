@@ -1,12 +1,24 @@
 """Flask's extensions, one of each, bound to an application by `factory.create_app`."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
-from flask import current_app, request
+from flask import Flask, current_app, request
 from flask_limiter import Limiter
 from flask_wtf.csrf import CSRFProtect
 
-csrf = CSRFProtect()
+
+class _Tokens(CSRFProtect):  # type: ignore[misc]
+    def protect(self, apply_exemptions: bool = False) -> None:
+        if request.method not in (
+            "GET",
+            "HEAD",
+            "OPTIONS",
+        ):  # the extension looks at much before it looks at the method
+            super().protect(apply_exemptions)
+
+
+csrf = _Tokens()
 
 
 def _address() -> str:
@@ -25,11 +37,15 @@ def rate(setting: str) -> Callable[[], str]:
 
 
 class _RouteLimits(Limiter):
-    """Limits of single routes, which their decorators check. There are none for all routes: nothing is looked up before each page."""
+    """Limits of single routes, which their decorators check.
 
-    def _check_request_limit(self, callable_name: str | None = None, in_middleware: bool = True) -> None:
-        if not in_middleware:
-            super()._check_request_limit(callable_name, in_middleware)
+    There is none for all routes and no header to send, so that the work of the extension's hooks around every request is left out.
+    """
+
+    def init_app(self, app: Flask) -> None:
+        super().init_app(app)
+        for functions in (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs):
+            del cast(dict[None, list[Any]], functions)[None][-1]
 
 
 # Counters in memory are right because one process serves the shop.

@@ -17,7 +17,7 @@ from shop.models import Product
 from shop.replication.contract import Anomaly, FarReads, Policy, Reading, Token
 from shop.units import ReadUnit
 from shop.web.filters import money
-from shop.web.services import services
+from shop.web.services import services, services_of
 
 bp = Blueprint("farside", __name__)
 
@@ -77,7 +77,7 @@ def view() -> AbstractContextManager[ReadUnit]:
 def policy() -> Policy | None:
     """What this visitor has chosen, None when nothing."""
     value = session.get(POLICY_KEY)
-    return Policy(value) if value in list(Policy) and services().reads is not None else None
+    return Policy(value) if value and value in list(Policy) and services().reads is not None else None
 
 
 def unit_of_page() -> ReadUnit | None:
@@ -291,33 +291,34 @@ def _fields(product: Product | None, unit: ReadUnit) -> Sequence[tuple[str, str]
 
 
 def register(app: Flask) -> None:
-    app.before_request(_forget)
-    app.after_request(_remember_write)
-    app.teardown_request(_release)
     app.jinja_env.globals["far_side"] = FarFrame()
 
+    @app.before_request
+    def _forget() -> None:
+        """What an earlier request on this thread wrote and did not live to remember."""
+        reads = services_of(app).reads
+        if reads is not None:
+            reads.take_committed()
 
-def _release(error: BaseException | None) -> None:
-    """The answer is made: what it was read from is not needed any more."""
-    reads = services().reads
-    if reads is not None:
-        reads.release()
+    @app.after_request
+    def _remember_write(response: Response) -> Response:
+        reads = services_of(app).reads
+        token = reads.take_committed() if reads is not None else None
+        if reads is not None and token is not None and session:  # a machine's request has no session, and gets none
+            _remember(reads, token)
+        return response
+
+    @app.teardown_request
+    def _release(_error: BaseException | None) -> None:
+        """The answer is made: what it was read from is not needed any more."""
+        reads = services_of(app).reads
+        if reads is not None:
+            reads.release()
 
 
-def _forget() -> None:
-    """What an earlier request on this thread wrote and did not live to remember."""
-    reads = services().reads
-    if reads is not None:
-        reads.take_committed()
-
-
-def _remember_write(response: Response) -> Response:
+def _remember(reads: FarReads, token: Token) -> None:
     """Keep the position of what the visitor wrote. A write before it that was lost and not told yet is told now."""
-    reads = services().reads
-    token = reads.take_committed() if reads is not None else None
-    if reads is not None and token is not None and session:  # a machine's request has no session, and gets none
-        before = _token(WROTE_KEY)
-        if before is not None and reads.is_lost(before):
-            flash("An earlier change of yours was lost in a failover. Please look at your cart.", "warning")
-        _keep(WROTE_KEY, token)
-    return response
+    before = _token(WROTE_KEY)
+    if before is not None and reads.is_lost(before):
+        flash("An earlier change of yours was lost in a failover. Please look at your cart.", "warning")
+    _keep(WROTE_KEY, token)

@@ -1,8 +1,11 @@
 """What every response says to the browser, whoever made it: the pages, the errors, the static files."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, Request, Response, request
+from flask import Flask, request
 from werkzeug.exceptions import SecurityError
 
 from shop.config import Config
@@ -38,7 +41,7 @@ EVERY_ADDRESS = {"", "0.0.0.0", "::", "[::]"}  # noqa: S104 - recognised here, n
 
 
 def register(app: Flask, config: Config) -> None:
-    app.after_request(_say)
+    app.wsgi_app = saying(app.wsgi_app)  # type: ignore[assignment, method-assign]
     names = trusted_hosts(config.host)
 
     @app.before_request
@@ -56,18 +59,28 @@ def trusted_hosts(host: str) -> frozenset[str] | None:
     return frozenset(("localhost", "127.0.0.1", "[::1]", own))
 
 
-def _say(response: Response) -> Response:
-    # One look at what is there, and one change: looking for each header in turn would be dear, for it is done with every request.
-    said = {name.lower() for name, _ in response.headers}
-    response.headers.extend([header for lower, header in _missing(request) if lower not in said])
-    return response
+def saying(application: WSGIApplication) -> WSGIApplication:
+    """*application* with the headers in each of its answers, where the answer does not say otherwise.
+
+    Around the application and not inside it: there each header would be looked at again and again, with every request.
+    """
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+            said = {name.lower() for name, _ in headers}
+            more = [header for lower, header in _missing(environ) if lower not in said]
+            return start_response(status, headers + more, exc_info)
+
+        return application(environ, start)
+
+    return answer
 
 
-def _missing(of: Request) -> list[tuple[str, tuple[str, str]]]:
-    """What a response says that does not say otherwise itself."""
+def _missing(environ: WSGIEnvironment) -> list[tuple[str, tuple[str, str]]]:
+    """What an answer says that does not say otherwise itself."""
     headers = _ALWAYS
-    if of.endpoint != "static":
+    if not environ["PATH_INFO"].startswith("/static/"):
         headers = [*headers, _NOT_KEPT]
-    if of.is_secure:
+    if environ["wsgi.url_scheme"] == "https":
         headers = [*headers, _STAY_SECURE]
     return headers

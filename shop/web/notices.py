@@ -3,24 +3,21 @@
 from flask import Flask, flash
 from flask.wrappers import Response
 
-from shop.web.services import services
+from shop.web.services import services_of
 
 
 def register(app: Flask) -> None:
-    app.before_request(_forget)
-    app.after_request(_tell)
+    @app.before_request
+    def _forget() -> None:
+        """What an earlier request on this thread was to be told and did not live to hear."""
+        laboratory = services_of(app).laboratory
+        if laboratory is not None:
+            laboratory.take_notice()
 
-
-def _forget() -> None:
-    """What an earlier request on this thread was to be told and did not live to hear."""
-    laboratory = services().laboratory
-    if laboratory is not None:
-        laboratory.take_notice()
-
-
-def _tell(response: Response) -> Response:
-    laboratory = services().laboratory
-    notice = laboratory.take_notice() if laboratory is not None else ""
-    if notice:
-        flash(notice, "warning")
-    return response
+    @app.after_request
+    def _tell(response: Response) -> Response:
+        laboratory = services_of(app).laboratory
+        notice = laboratory.take_notice() if laboratory is not None else ""
+        if notice:
+            flash(notice, "warning")
+        return response

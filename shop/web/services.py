@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app
+from flask import Flask, current_app
 
 from shop.clock import Clock
 from shop.config import Config
-from shop.drills.runner import Drills
 from shop.replication.contract import Alerts, Audit, Failover, FarReads, Laboratory, Replication
 from shop.repository.contract import Repository
 
@@ -25,9 +24,13 @@ class Services:
     reads: FarReads | None = None  # None: all pages are the primary's
     alerts: Alerts | None = None  # None: nobody watches
     audit: Audit | None = None  # None: nothing is noted
-    drills: Drills | None = None  # None: nothing is broken on purpose
 
 
 def services() -> Services:
     """The parts of the running application."""
-    return cast(Services, current_app.extensions["antipode"])
+    return services_of(current_app)
+
+
+def services_of(app: Flask) -> Services:
+    """The same for who is called with every request and knows the application."""
+    return cast(Services, app.extensions["antipode"])

@@ -20,6 +20,7 @@ from shop.web import (
     checkout,
     control,
     cookies,
+    drills,
     errors,
     failover,
     farside,
@@ -81,6 +82,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
         audit,
         failover,
         laboratory,
+        drills,
         machines,
         control,
     ):

@@ -7,6 +7,7 @@ from flask import Flask, current_app
 
 from shop.clock import Clock
 from shop.config import Config
+from shop.drills.runner import Drills
 from shop.replication.contract import Alerts, Audit, Failover, FarReads, Laboratory, Replication
 from shop.repository.contract import Repository
 
@@ -24,6 +25,7 @@ class Services:
     reads: FarReads | None = None  # None: all pages are the primary's
     alerts: Alerts | None = None  # None: nobody watches
     audit: Audit | None = None  # None: nothing is noted
+    drills: Drills | None = None  # None: nothing is broken on purpose
 
 
 def services() -> Services:

@@ -1,10 +1,13 @@
 """Real PostgreSQL servers for the tests: started once a session, in a folder that the database's user can come to."""
 
+import atexit
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,9 @@ from shop.cluster.machine import Machine
 from shop.cluster.pair import Pair
 from shop.cluster.server import PostgresServer
 
-# Nothing that a test writes must survive a power cut. `kill` leaves what the kernel has: enough for a crash of the server.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
-PAIR = {"shared_buffers": "32MB"}
+# Nothing that a test writes must survive a power cut; of a server that is killed, the kernel keeps everything.
+PAIR = {"fsync": "off", "shared_buffers": "16MB"}
+FAST = {**PAIR, "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 @contextmanager
@@ -69,26 +72,45 @@ def running_server() -> Iterator[PostgresServer]:
 
 
 @contextmanager
+def a_made_pair() -> Iterator[Ground]:
+    """The ground of a pair that was made and stopped: copied from one that is made once."""
+    with instance_folder() as instance:
+        subprocess.run(["cp", "-a", _template(os.environ.get("PG_BIN")) / "cluster", instance], check=True)
+        yield ground.prepare(instance)
+
+
+@contextmanager
 def running_pair() -> Iterator[Pair]:
-    """A primary (A) and its standby (B), streaming; durable, for what is killed."""
-    with a_ground() as where:
+    """A primary (A) and its standby (B), streaming; durable enough for whatever is killed."""
+    with a_made_pair() as where:
         pair = Pair(where, settings=PAIR)
         try:
-            pair.start(sync=False)
+            pair.start()
             yield pair
         finally:
             for server in pair.servers:
                 server.kill()
 
 
+@cache
+def _template(_programs: str | None) -> Path:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    where = stack.enter_context(a_ground())
+    pair = Pair(where, settings=PAIR)
+    pair.start(sync=False)
+    pair.stop()
+    return where.folder.parent
+
+
 @contextmanager
 def running_machine() -> Iterator[Machine]:
     """A pair with the link between them, as `make cluster` runs it, and its control socket (`ClusterControl(instance)`)."""
-    with a_ground() as where:
+    with a_made_pair() as where:
         machine = Machine(where, settings=PAIR)
         control = None
         try:
-            machine.start(sync=False)
+            machine.start()
             control = ControlServer(machine, end=lambda: None)
             yield machine
         finally:
@@ -115,6 +137,6 @@ def postgres_machine() -> Iterator[Machine]:
 
 @pytest.fixture
 def postgres_pair() -> Iterator[Pair]:
-    """A pair of its own for each test that kills, promotes and rejoins: about two seconds."""
+    """A pair of its own for each test that kills, promotes and rejoins: under a second."""
     with running_pair() as pair:
         yield pair

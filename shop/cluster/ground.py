@@ -6,7 +6,8 @@
   a/, b/                              ours: configuration, passfile, log; outside the data directory, because
       data/                           pg_rewind and a base backup copy what stands in there. The database user's, 0700
 /tmp/antipode-<hash of the instance>/ the servers' sockets: a socket's path may not be longer than about 100 bytes
-  a/  b/  alone/  wan/                the database user's; wan/ is ours
+  a/  b/  alone-a/  alone-b/          the database user's
+  wan/                                ours
 ```
 
 A folder of ours is never the database user's to write: whoever took over the database could lay a link where we write next.
@@ -97,7 +98,7 @@ def _make_sockets(ground: Ground) -> None:
         raise SettingError(
             f"{ground.sockets} is there and somebody else's: the database's sockets belong there; remove it."
         )
-    for name in (*SIDES, "alone"):
+    for name in (*SIDES, *(f"alone-{side}" for side in SIDES)):
         ground.make_folder(ground.sockets / name, for_database=True)
     ground.make_folder(ground.sockets / "wan", for_database=False)
 

@@ -125,10 +125,13 @@ class PostgresServer:
         )
         return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in said.splitlines())}
 
+    @property
+    def _socket_folder(self) -> Path:
+        return self.ground.sockets / f"alone-{self.name}" if self.is_alone else self.sockets
+
     def url(self, role: str = SHOP, database: str = SHOP) -> str:
         """For whoever connects; holds the password."""
-        folder = self.ground.sockets / "alone" if self.is_alone else self.sockets
-        host = quote(str(folder), safe="")
+        host = quote(str(self._socket_folder), safe="")
         return f"postgresql://{role}:{quote(self.ground.passwords[role], safe='')}@/{database}?host={host}&port={PORT}"
 
     @contextmanager
@@ -137,10 +140,24 @@ class PostgresServer:
         with psycopg.connect(self.url(ADMIN, database), autocommit=True, connect_timeout=10) as connection:
             yield connection
 
+    def wal_needed(self) -> str:
+        """The WAL segment, without its timeline, with which a stopped standby goes on at the latest; later ones are its own."""
+        known = self.control_data()
+        places = (known["Minimum recovery ending location"], known["Latest checkpoint location"])
+        high, low = next(place for place in places if place != "0/0").split("/")
+        size = int(known["Bytes per WAL segment"])
+        segment = (int(high, 16) << 32 | int(low, 16)) // size
+        per_file_group = (1 << 32) // size
+        return f"{segment // per_file_group:08X}{segment % per_file_group:08X}"
+
+    def has_wal(self, segment: str) -> bool:
+        """Whether it still keeps *segment*, of any timeline."""
+        return any((self.data / "pg_wal").glob(f"????????{segment}"))
+
     # Make
 
     def create(self, *, sync: bool = True) -> None:
-        """An empty database cluster with checksums; a crash leaves it whole or not there."""
+        """An empty database cluster with checksums; a crash leaves it whole or not there. *sync* off: for tests."""
         fresh = self.begin_fresh()
         password = self.folder / "initial-password"
         self.ground.write_for_database(password, self.ground.passwords[ADMIN])
@@ -203,16 +220,16 @@ class PostgresServer:
                 output=log,
                 environment=_environment(),
             )
-        if not self._await_ready(seconds_max):
+        may_wait = self._await_ready(seconds_max) or (self.is_running and self.is_standby)
+        if not may_wait:
             why = self._why_not(before)
-            if not self.is_running or not self.is_standby:
-                self.kill()
-                raise SettingError(f"PostgreSQL {self.name} did not start: {why} (more in {self.folder / 'log'})")
+            self.kill()
+            raise SettingError(f"PostgreSQL {self.name} did not start: {why} (more in {self.folder / 'log'})")
 
     def configure(self) -> None:
         """Write its configuration as it is now; a running server takes it with `reload`."""
         settings = {**SETTINGS, **self._settings, "cluster_name": self.name}
-        settings["unix_socket_directories"] = str(self.ground.sockets / "alone" if self.is_alone else self.sockets)
+        settings["unix_socket_directories"] = str(self._socket_folder)
         settings["hba_file"] = str(self.folder / "pg_hba.conf")
         settings["ident_file"] = str(self.folder / "pg_ident.conf")
         if self.upstream:
@@ -261,7 +278,7 @@ class PostgresServer:
         command: list[str | Path] = [self.ground.programs["initdb"], "-D", fresh, "-U", ADMIN, f"--pwfile={password}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums", "--no-instructions"]
         if not sync:
-            command.append("--no-sync")
+            command += ["--no-sync", "--wal-segsize=1"]
         if self.ground.programs.major >= 17:  # needs no locale of the machine
             command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
             launch.run(command, account=self.ground.account, environment=_environment())
@@ -284,8 +301,10 @@ class PostgresServer:
         with open(self.folder / "log", "rb") as log:
             log.seek(offset)
             lines = log.read().decode(errors="replace").splitlines()
-        telling = [line for line in lines if "FATAL" in line or "PANIC" in line or "error" in line.lower()]
-        return re.sub(r"^.*?(FATAL|PANIC):\s*", "", telling[0]) if telling else "it was not ready in time"
+        if self.is_running:
+            return "it was not ready in time"
+        telling = [line for line in lines if "FATAL" in line or "PANIC" in line]
+        return re.sub(r"^.*?(FATAL|PANIC):\s*", "", telling[0] if telling else " ".join(lines))
 
     def _open_log(self) -> Any:
         path = self.folder / "log"
@@ -309,8 +328,9 @@ class PostgresServer:
         if sys.platform != "linux":
             return
         _end_all_in(self.data, seconds_max=10)
-        if (self.data / "postmaster.pid").exists():
-            (self.data / "postmaster.pid").unlink()
+        notes = [self.data / "postmaster.pid", *self._socket_folder.glob(".s.PGSQL.*")]
+        for note in notes:
+            note.unlink(missing_ok=True)
 
 
 def slot_of(side: str) -> str:

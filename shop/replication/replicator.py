@@ -204,14 +204,11 @@ class Replicator:
     def _remember(self, ways: Mapping[int, Way]) -> None:
         """The journal may forget the commits as soon as the replica has them: what the page tells of them is taken along now."""
         primary, replica = self.pair.primary, self.pair.replica
-        self.history.arrived(
-            Journey(primary.timeline_of(lsn), lsn, way, replica.committed_monotonic(lsn)) for lsn, way in ways.items()
-        )
+        applied = replica.newest_monotonic  # not from its journal: its own thread may have cut that already
+        self.history.arrived(Journey(primary.timeline_of(lsn), lsn, way, applied) for lsn, way in ways.items())
         count = min(len(ways), RECENT_KEPT)
         arrived = [
-            Arrival(
-                commit, ways[commit.lsn].committed, replica.committed_monotonic(commit.lsn), ways[commit.lsn].arrives
-            )
+            Arrival(commit, ways[commit.lsn].committed, applied, ways[commit.lsn].arrives)
             for commit in primary.commits(replica.position.lsn - count, count)
         ]
         self.recent = (*reversed(arrived), *self.recent)[:RECENT_KEPT]

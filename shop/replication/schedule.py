@@ -167,8 +167,10 @@ class Schedule:
             if due is None and not self._is_woken:
                 return False
             seconds = 0.0 if due is None else due - self._clock.monotonic()
-            if outcome.applied:
-                seconds = max(seconds, BATCH_SECONDS) if seconds > 0 or due is None else 0.0
+            if outcome.applied and seconds > -BATCH_SECONDS:
+                # Also when the next became due during the step: under a steady stream it always does, and a batch for each
+                # handful of commits takes the disk from the primary. What is further behind is a backlog and goes on at once.
+                seconds = max(seconds, BATCH_SECONDS)
             seconds = min(seconds, WAIT_SECONDS_MAX)
             self._beat = self._clock.monotonic() + max(0.0, seconds)
             if seconds > 0:

@@ -95,6 +95,7 @@ class Store:
         self._refused = ""  # why an operator or the pair forbids writing
         self._listeners: list[Callable[[int], None]] = []
         self.commits_made = 0
+        self.newest_monotonic = clock.monotonic()  # when the newest commit became durable (or the store was opened)
         self._stopping = threading.Event()
         self._stirred = threading.Event()
         self._thread: threading.Thread | None = None
@@ -264,7 +265,8 @@ class Store:
             self._announce()
 
     def _publish(self, group: list[Ticket], lines: list[bytes]) -> None:
-        self._log.appended(lines, self._clock.monotonic())
+        self.newest_monotonic = self._clock.monotonic()
+        self._log.appended(lines, self.newest_monotonic)
         self._full = ""
         self.commits_made += len(group)
         for ticket in group:
@@ -407,7 +409,8 @@ class Store:
     def _append_applied(self, state: State, own_lines: list[bytes], ops: list[tuple[str, str, Any]]) -> None:
         try:
             self._log.append(own_lines)
-            self._log.appended(own_lines, self._clock.monotonic())
+            self.newest_monotonic = self._clock.monotonic()
+            self._log.appended(own_lines, self.newest_monotonic)
             self._shown.committed(state.position.lsn, ops)
         except StoreFull as error:
             self._full = str(error)

@@ -420,6 +420,25 @@ def test_the_journal_keeps_what_the_replica_lacks(sides: Sides, monkeypatch: pyt
     assert sides.settle(DELAY + 1) == 5
 
 
+def test_a_replica_that_cuts_its_journal_at_once_is_no_failure(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own thread may write its checkpoint between a batch and what is noted of it."""
+    monkeypatch.setattr(store_module, "CUT_BYTES", 0)
+    apply = sides.replica.apply
+
+    def apply_and_cut(lines: bytes) -> int:
+        applied = apply(lines)
+        sides.replica.checkpoint()
+        return applied
+
+    monkeypatch.setattr(sides.replica, "apply", apply_and_cut)
+    sides.commit(5)
+
+    assert sides.settle(DELAY + 1) == 5
+    assert sides.replica.oldest_lsn == sides.replica.position.lsn + 1, "cut"
+    assert sides.replicator.failure is None
+    assert [arrival.applied_monotonic >= arrival.due_monotonic for arrival in sides.replicator.recent[:5]] == [True] * 5
+
+
 # ---- everything at once
 
 

@@ -13,12 +13,13 @@ import pytest
 from apscheduler.schedulers import base as scheduler_module
 from apscheduler.triggers import interval as interval_module
 
-from shop.clock import SystemClock
+from shop.clock import ManualClock, SystemClock
 from shop.replication import schedule as schedule_module
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.pair import open_pair
 from shop.replication.replicator import NEVER, Outcome
-from shop.replication.schedule import JOB_ID, STALL_SECONDS, TICK_SECONDS, WATCH_SECONDS, Schedule
+from shop.replication.schedule import BATCH_SECONDS, JOB_ID, STALL_SECONDS, TICK_SECONDS, WATCH_SECONDS, Schedule
+from tests.builders import NOW
 from tests.replicationkit import put_next, sold
 
 SOON = 0.5  # well below the second after which the safety net would come to the rescue
@@ -461,3 +462,22 @@ def test_chores_that_hang_or_raise_hold_up_no_commit(queue: Queue) -> None:
     assert queue.wait_for(lambda: queue.taken == queue.put_count, SOON)
     let_go.set()
     schedule.stop()
+
+
+@pytest.mark.parametrize(
+    ("due_in", "waits"),
+    [(None, BATCH_SECONDS), (0.001, BATCH_SECONDS), (-0.002, BATCH_SECONDS), (0.5, 0.5), (-0.5, 0.0)],
+    ids=["nothing on its way", "about to be due", "became due during the step", "due later", "a backlog"],
+)
+def test_commits_that_follow_closely_cross_together_and_a_backlog_at_once(
+    due_in: float | None, waits: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(NOW)
+    schedule = Schedule(Queue(), clock)
+    schedule._is_woken = True
+    waited: list[float] = []
+    monkeypatch.setattr(schedule._condition, "wait_for", lambda condition, timeout: waited.append(timeout))
+
+    assert schedule._wait(Outcome(3, None if due_in is None else clock.monotonic() + due_in))
+
+    assert sum(waited) == pytest.approx(waits)

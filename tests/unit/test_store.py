@@ -435,6 +435,25 @@ def test_a_torn_last_line_is_cut_and_announced_and_the_next_append_is_clean(path
     assert set(contents(reopen(path))["things"]) == {"a", "c"}
 
 
+def test_damage_below_the_checkpoint_is_announced_and_does_not_keep_the_shop_closed(path):
+    store = create(path)
+    store.keep_after(0)
+    for number in range(8):
+        put(store, f"t{number % 4}", number, name=f"n{number % 4}")
+        if number == 2:
+            store.checkpoint()
+    journal = path.with_suffix(".journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[1] = b"x" * (len(lines[1]) - 1) + b"\n"
+    journal.write_bytes(b"".join(lines))
+
+    again = reopen(path, keep_after=0)
+
+    assert contents(again) == contents(store)
+    assert "passed over" in again.announcements[0]
+    assert again.oldest_lsn == 3, "what lies behind the gap cannot be shipped any more"
+
+
 def test_a_journal_of_another_store_is_refused_or_cut_but_never_applied(path, tmp_path):
     store = create(path)
     put(store, "a")

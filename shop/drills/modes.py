@@ -50,7 +50,7 @@ def carry_out(bench: Bench) -> str:
     bench.saw("Mended the cable: everything that was accepted is on the far side.")
 
     for mode in Mode:
-        bench.figure(NAMES[mode], span(up[mode].seconds), _cell(down[mode]))
+        bench.figure(f"{NAMES[mode]}: the answer took", span(up[mode].seconds), _cell(down[mode]))
     return (
         "Quick, safe, and open whatever happens: no mode is all three. Async is quick and stays open, and may lose the last writes. Sync"
         " loses nothing, but is slow, and closes when the far side is away. Semi-sync is slow and safe until it gives up waiting; then it"

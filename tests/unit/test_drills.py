@@ -41,6 +41,7 @@ def assert_as_before(shop: LiveShop, before: dict[str, Any]) -> None:
     assert shop.replication.status().state in (State.IN_SYNC, State.PAUSED, State.OUTAGE)
     assert shop.drills.left_over() == ""
     assert shop.drills.running() is None
+    assert shop.replication._replicator.on_arrival is None  # nothing is damaged on its way any more
     assert not [commit for invoice in shop.failover.invoices() for commit in invoice.commits if not commit.decision]
 
 

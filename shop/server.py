@@ -128,13 +128,22 @@ class _Parser(HTTPRequestParser):
             self.body_rcv.buf = _CappedBuffer(self.body_rcv.buf)  # type: ignore[assignment]
 
 
+_DECIDED_BY_WAITRESS = frozenset(("content-length", "connection", "date", "server", "transfer-encoding", "via"))
+
+
 class _LastWord:
     """Mixed into the tasks: while the server drains, each reply is the last one of its connection."""
 
     def build_response_header(self) -> bytes:
-        if self.channel.server.is_draining:  # type: ignore[attr-defined]
-            self.request.headers["CONNECTION"] = "close"  # type: ignore[attr-defined]
-        return super().build_response_header()  # type: ignore[misc, no-any-return]
+        task: Any = self
+        if task.channel.server.is_draining:
+            task.request.headers["CONNECTION"] = "close"
+        # waitress takes each header's name apart and sorts them all, to find the few that it decides about; it is shown only those.
+        headers: list[tuple[str, str]] = task.response_headers
+        task.response_headers = [header for header in headers if header[0].lower() in _DECIDED_BY_WAITRESS]
+        head: bytes = super().build_response_header()  # type: ignore[misc]
+        others = [f"{name}: {value}\r\n" for name, value in headers if name.lower() not in _DECIDED_BY_WAITRESS]
+        return head[:-2] + "".join(others).encode("latin-1") + b"\r\n"
 
 
 class _Task(_LastWord, WSGITask):

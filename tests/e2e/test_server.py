@@ -448,7 +448,7 @@ def test_the_log_tells_each_request_by_its_id_and_no_secret(start_shop, new_shop
 
     lines = [json.loads(line) for line in shop.log().splitlines() if line.startswith("{")]
     events = [line["event"] for line in lines]
-    request = next(line for line in lines if line.get("request_id") == reply.headers["X-Request-Id"])
+    request = next(line for line in lines if line.get("request_id") == reply.headers["X-Request-ID"])
 
     assert events[0] == "started"
     assert events[-2:] == ["stopping", "stopped"]
@@ -472,7 +472,7 @@ def test_a_reply_says_whose_line_in_the_log_it_is(small):
         connection.request("GET", "/")
         reply = connection.getresponse()
         reply.read()
-        ids.add(reply.headers["X-Request-Id"])
+        ids.add(reply.headers["X-Request-ID"])
     connection.close()
 
     assert len(ids) == 3

@@ -17,22 +17,27 @@ from shop.cluster.control import ControlServer
 from shop.cluster.ground import Ground
 from shop.cluster.machine import Machine
 from shop.cluster.pair import Pair
-from shop.cluster.server import PostgresServer
+from shop.cluster.server import PostgresServer, StopMode
 
 # Nothing that a test writes must survive a power cut; of a server that is killed, the kernel keeps everything.
-PAIR = {"fsync": "off", "shared_buffers": "16MB"}
+PAIR = {"fsync": "off", "shared_buffers": "16MB", "dynamic_shared_memory_type": "mmap"}  # a killed one leaves no memory
 FAST = {**PAIR, "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 @contextmanager
 def instance_folder() -> Iterator[Path]:
     """A closed folder, to be named in SHOP_INSTANCE, on a way that another user can go: pytest's own are closed to all."""
-    folder = Path(tempfile.mkdtemp(prefix="antipode-test-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="antipode-test-", dir=_roomy_memory() or "/tmp"))
     try:
         yield folder
     finally:
         shutil.rmtree(ground.sockets_of(folder), ignore_errors=True)
         shutil.rmtree(folder)
+
+
+def _roomy_memory() -> str | None:
+    """Files in memory, where there is room: a cluster is two thousand small files, and others keep the disk busy."""
+    return "/dev/shm" if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2 << 30 else None
 
 
 @contextmanager
@@ -68,7 +73,7 @@ def running_server() -> Iterator[PostgresServer]:
         try:
             yield server
         finally:
-            server.kill()
+            server.stop(StopMode.IMMEDIATE)
 
 
 @contextmanager
@@ -89,7 +94,7 @@ def running_pair() -> Iterator[Pair]:
             yield pair
         finally:
             for server in pair.servers:
-                server.kill()
+                server.stop(StopMode.IMMEDIATE)
 
 
 @cache
@@ -117,7 +122,7 @@ def running_machine() -> Iterator[Machine]:
             if control:
                 control.stop()
             for server in machine.pair.servers:
-                server.kill()
+                server.stop(StopMode.IMMEDIATE)
             machine.wan.stop()
 
 

@@ -301,6 +301,13 @@ class Verdict(Struct, frozen=True):
     differences: Sequence[Difference]
 
 
+class Progress(Struct, frozen=True):
+    """How far something has come."""
+
+    done: int
+    total: int
+
+
 class Checked(Struct, frozen=True, kw_only=True):
     """The last verification."""
 
@@ -323,6 +330,10 @@ class Replication(Protocol):
 
     def verify(self) -> Verdict:
         """Compare every record of both sides at one position."""
+        ...
+
+    def verifying(self) -> Progress | None:
+        """How many records the verification that runs now has compared; None while none runs, or where they cannot be counted."""
         ...
 
     def checked(self) -> Checked | None:

@@ -27,6 +27,7 @@ from shop.replication.contract import (
     Lag,
     Mode,
     Outcome,
+    Progress,
     Retry,
     Side,
     Status,
@@ -74,6 +75,8 @@ class EmbeddedReplication:
         self._ledger_lock = threading.Lock()  # guards _ledger
         self._found: tuple[verify.Key, ...] = ()  # by the last verification; replaced, never changed
         self._verifications = 0
+        self._verifying: Progress | None = None  # replaced, never changed
+        self._verifying_lock = threading.Lock()  # held by the one verification that runs
         self._checked: Checked | None = None
         self.gate = Gate(clock, self._far, places=wait_places, mode=Mode(mode))
         self.laboratory = EmbeddedLaboratory(self._replicator, self.gate, clock, currency, self._changed)
@@ -345,8 +348,19 @@ class EmbeddedReplication:
     # ---- what can be done
 
     def verify(self) -> Verdict:
+        """One at a time: a second caller waits for the first."""
+        with self._verifying_lock:
+            try:
+                return self._verify()
+            finally:
+                self._verifying = None
+
+    def verifying(self) -> Progress | None:
+        return self._verifying
+
+    def _verify(self) -> Verdict:
         snapshots = verify.take_snapshots(self._replicator)
-        found = verify.compare(snapshots)
+        found = verify.compare(snapshots, self._reporter(verify.records_in(snapshots)))
         if found.outcome is not Outcome.INCONCLUSIVE:
             self._found = tuple(found.keys[:FOUND_KEPT])
         self._verifications += 1
@@ -366,6 +380,13 @@ class EmbeddedReplication:
         )
         self._checked = Checked(verdict=verdict, at=_timestamp(self._clock.now()))
         return verdict
+
+    def _reporter(self, total: int) -> Callable[[int], None]:
+        def report(done: int) -> None:
+            self._verifying = Progress(done, total)
+
+        report(0)
+        return report
 
     def checked(self) -> Checked | None:
         return self._checked

@@ -5,7 +5,7 @@ the commits in flight laid over it must equal the primary's snapshot. Both are v
 the comparison; only the reading of those commits must not meet a journal that is being cut.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from shop import losses
@@ -17,7 +17,10 @@ IN_FLIGHT_MAX = (
     200_000  # more commits on the way than this are not laid over; the answer would be too late to be of use
 )
 
+REPORT_RECORDS = 1000  # compared between two words about it
+
 Key = tuple[str, str]  # collection, id
+Report = Callable[[int], None]  # how many records have been compared
 
 
 class Snapshots(NamedTuple):
@@ -75,14 +78,18 @@ def commits_between(primary: Store, after: int, last: int) -> Iterator[Commit]:
         after = commits[-1].lsn
 
 
-def compare(snapshots: Snapshots) -> Found:
+def records_in(snapshots: Snapshots) -> int:
+    """How many `compare` will look at."""
+    return sum(snapshots.primary.count(name) for name in snapshots.primary.collections())
+
+
+def compare(snapshots: Snapshots, report: Report = lambda done: None) -> Found:
     """Every record of both sides."""
-    position = snapshots.primary.position
-    records = sum(snapshots.primary.count(name) for name in snapshots.primary.collections())
+    position, records = snapshots.primary.position, records_in(snapshots)
     if snapshots.obstacle:
         sentence = f"The sides cannot be compared at one position. {snapshots.obstacle}"
         return Found(Outcome.INCONCLUSIVE, sentence, None, records, [])
-    keys = list(differing_keys(snapshots))
+    keys = list(differing_keys(snapshots, report))
     if keys:
         noun = "record differs" if len(keys) == 1 else "records differ"
         sentence = f"{len(keys):,} {noun} at commit {position.lsn}, and nothing on its way explains it. Resync repairs the replica."
@@ -96,12 +103,16 @@ def compare(snapshots: Snapshots) -> Found:
     )
 
 
-def differing_keys(snapshots: Snapshots) -> Iterator[Key]:
+def differing_keys(snapshots: Snapshots, report: Report = lambda done: None) -> Iterator[Key]:
     """The records that would differ if everything on its way had arrived."""
     here, there, on_the_way = snapshots.primary, snapshots.replica, snapshots.on_the_way
+    done = 0
     for collection in here.collections():
         ours, theirs = here.map(collection), there.map(collection)
         for id, record in ours.items():
+            done += 1
+            if not done % REPORT_RECORDS:
+                report(done)
             key = (collection, id)
             other = on_the_way[key] if key in on_the_way else theirs.get(id)
             if other is not record and other != record:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,11 +24,13 @@ from shop.config import ADMIN_PASSWORD_LENGTH_MIN, Config, load, prepare_instanc
 from shop.errors import SettingError, ShopError
 from shop.lock import FolderInUse, FolderLock, Note
 from shop.passwords import generate_password, hash_password
+from shop.replication.audit import Audit
 from shop.replication.pair import EVEN_NAME, ODD_NAME, resync_from
 from shop.replication.restore import restore
 from shop.web.control import TOKEN_HEADER
 from shop.web.drills_command import add_drill
-from shop.web.operations import Operations, Result
+from shop.web.operations import WHO, Operations, Result
+from shop.web.verify_command import add_verify
 
 OpenOperations = Callable[[Config], AbstractContextManager[Operations]]
 _ANSWER_SECONDS_MAX = 600.0  # a backup or a resync of a large shop takes its time
@@ -48,6 +50,7 @@ def group(open_operations: OpenOperations, clock: Clock) -> AppGroup:
     shop = AppGroup("shop", help="Look after the shop. Works while the server runs and while it does not.")
     desk = _Desk(open_operations)
     _add_daily(shop, desk)
+    add_verify(shop, desk)
     _add_repairs(shop, desk, clock)
     _add_password(shop, desk)
     add_drill(shop, desk, _confirm)
@@ -69,20 +72,6 @@ def _add_daily(shop: AppGroup, desk: "_Desk") -> None:
         """Show both sides, what is between them, and what is at risk."""
         result = desk.perform("status", needs_shop=True)["status"]
         click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else status_text(result))
-
-    @shop.command("verify", with_appcontext=False)
-    def verify() -> None:
-        """Compare every record of both sides.
-
-        Exit code 0: in sync. 1: they differ. 3: could not be told, for example because the replica is behind; try again.
-        """
-        result = desk.perform("verify", needs_shop=True)
-        click.echo(result["sentence"])
-        for line in result["differences"]:
-            click.echo(f"  {line}")
-        if result["differences_not_shown"]:
-            click.echo(f"  and {result['differences_not_shown']} more")
-        sys.exit(result["exit_code"])
 
     @shop.command("backup", with_appcontext=False)
     @click.argument("file", type=click.Path(path_type=Path))
@@ -110,8 +99,8 @@ def _add_repairs(shop: AppGroup, desk: "_Desk", clock: Clock) -> None:
         if source is None:
             click.echo(desk.perform("resync", needs_shop=True)["sentence"])
             return
-        with desk.alone() as folder:
-            click.echo(resync_from(folder, source, clock))
+        with desk.alone() as folder, _noted(folder, clock, f"resync --from {Path(source).name}") as note:
+            click.echo(note(resync_from(folder, source, clock)))
 
     @shop.command("promote", with_appcontext=False)
     @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -139,7 +128,8 @@ def _add_repairs(shop: AppGroup, desk: "_Desk", clock: Clock) -> None:
         with desk.alone() as folder:
             if not yes:
                 _confirm(f"The shop in {folder} becomes what it was in {file.name}. Go on?")
-            click.echo(restore(folder, file.absolute(), clock))
+            with _noted(folder, clock, f"restore {file.name}") as note:
+                click.echo(note(restore(folder, file.absolute(), clock)))
 
 
 def _add_password(shop: AppGroup, desk: "_Desk") -> None:
@@ -163,11 +153,7 @@ class _Desk:
     def perform(self, name: str, arguments: Mapping[str, Any] | None = None, *, needs_shop: bool = False) -> Result:
         """With *needs_shop*, a folder without a shop is left without one."""
         with _one_line():
-            config = load(os.environ)
-            if needs_shop and not any((config.instance / name).exists() for name in (ODD_NAME, EVEN_NAME)):
-                raise SettingError(
-                    f"There is no shop in {config.instance} yet: start it once, or name its folder with SHOP_INSTANCE=."
-                )
+            config = _settings(needs_shop=needs_shop)
             lock = _lock_or_note(config)
             if isinstance(lock, Note):
                 return _ask(lock, name, arguments or {})
@@ -175,21 +161,33 @@ class _Desk:
                 return operations.perform(name, arguments or {})
 
     @contextmanager
-    def visit(self) -> Iterator[Callable[[str, Mapping[str, Any]], Result]]:
-        """A block of several commands on one shop; where no server runs, what a server needs runs inside of it."""
+    def visit(
+        self, *, needs_shop: bool = False, crosses: bool = True
+    ) -> Iterator[Callable[[str, Mapping[str, Any]], Result]]:
+        """A block of several commands on one shop; where no server runs, what a server needs runs inside of it, if *crosses*."""
         with _one_line():
-            config = load(os.environ)
+            config = _settings(needs_shop=needs_shop)
             lock = _lock_or_note(config)
             if isinstance(lock, Note):
                 yield lambda name, arguments: _ask(lock, name, arguments)
                 return
             logs.configure(level=logging.ERROR)  # what goes on is told by the command
-            with lock, self._open(config) as operations, operations.running():
+            with lock, self._open(config) as operations, operations.running() if crosses else nullcontext():
                 yield operations.perform
 
     def alone(self) -> "_Alone":
         """A block that owns the instance folder; refused while a server runs."""
         return _Alone()
+
+
+def _settings(*, needs_shop: bool) -> Config:
+    """With *needs_shop*, refused where there is none."""
+    config = load(os.environ)
+    if needs_shop and not any((config.instance / name).exists() for name in (ODD_NAME, EVEN_NAME)):
+        raise SettingError(
+            f"There is no shop in {config.instance} yet: start it once, or name its folder with SHOP_INSTANCE=."
+        )
+    return config
 
 
 def _lock_or_note(config: Config) -> FolderLock | Note:
@@ -200,6 +198,22 @@ def _lock_or_note(config: Config) -> FolderLock | Note:
         if held.note is None or held.note.address is None:
             raise
         return held.note
+
+
+@contextmanager
+def _noted(folder: Path, clock: Clock, what: str) -> Iterator[Callable[[str], str]]:
+    """A block whose result, or the reason why it was refused, comes into the audit list: nothing else is there to do it."""
+    audit = Audit(folder, clock)
+
+    def note(sentence: str) -> str:
+        audit.add(WHO, what, sentence)
+        return sentence
+
+    try:
+        yield note
+    except (SettingError, ShopError) as refusal:
+        note(f"refused: {refusal}")
+        raise
 
 
 class _one_line:

@@ -14,7 +14,7 @@ import msgspec
 from shop.admins import set_password_hash
 from shop.demo.seed import seed
 from shop.errors import Conflict, Invalid, ShopError, WritesUnavailable
-from shop.replication.contract import Outcome
+from shop.replication.contract import Difference, Outcome
 from shop.units import Position
 from shop.web import drills_operations
 from shop.web.services import Services
@@ -22,6 +22,7 @@ from shop.web.services import Services
 Result = dict[str, Any]
 OWN_FILES = ("db.json", "db.journal", "db_async.json", "db_async.journal", "secret_key", "shop.lock", "audit.jsonl")
 EXIT_CODES = {Outcome.IN_SYNC: 0, Outcome.DIVERGED: 1, Outcome.INCONCLUSIVE: 3}
+WHO = "command line"
 NOTED = ("verify", "resync", "promote")  # in the audit list
 _DIFFERENCES_SHOWN = 20
 
@@ -43,6 +44,7 @@ class Operations:
             "seed": self.seed,
             "status": self.status,
             "verify": self.verify,
+            "verify-progress": self.verify_progress,
             "resync": self.resync,
             "promote": self.promote,
             "backup": self.backup,
@@ -72,7 +74,7 @@ class Operations:
 
     def _note(self, name: str, result: str) -> None:
         if self._services.audit is not None and name in NOTED:
-            self._services.audit.add("command line", name, result)
+            self._services.audit.add(WHO, name, result)
 
     def seed(self, _arguments: Mapping[str, Any]) -> Result:
         created = seed(self._services.repository, self._services.clock)
@@ -92,9 +94,15 @@ class Operations:
             "exit_code": EXIT_CODES[verdict.outcome],
             "outcome": verdict.outcome.value,
             "records": verdict.records,
-            "differences": [f"{one.collection} {one.id}: {one.label}" for one in shown],
+            "differences": [_difference_text(one) for one in shown],
             "differences_not_shown": len(verdict.differences) - len(shown),
         }
+
+    def verify_progress(self, _arguments: Mapping[str, Any]) -> Result:
+        """How far the verification is that runs now; `total` is 0 where nobody can tell."""
+        progress = self._services.replication.verifying()
+        done, total = (progress.done, progress.total) if progress else (0, 0)
+        return {"sentence": f"{done:,} of {total:,} records compared.", "done": done, "total": total}
 
     def resync(self, _arguments: Mapping[str, Any]) -> Result:
         self._services.replication.resync()
@@ -143,6 +151,16 @@ class Operations:
             raise Conflict(f"{path} is one of the shop's own files: name another one.")
         if path.exists() and not may_replace:
             raise Conflict(f"{path} exists already: name another file, or add --overwrite.")
+
+
+def _difference_text(one: Difference) -> str:
+    """The record and both of its values."""
+    head = f"{one.collection} {one.id}: {one.label}"
+    if not (one.on_primary and one.on_replica):
+        return f"{head} (only on the {'primary' if one.on_primary else 'replica'})"
+    return head + "".join(
+        f"; {name}: {ours} on the primary, {theirs} on the replica" for name, ours, theirs in one.fields
+    )
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

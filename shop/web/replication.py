@@ -109,7 +109,13 @@ def resync() -> AnyResponse:
     if request.form.get("confirmed") != "yes":
         flash("Nothing was replaced: tick the box first to say that you mean it.", "danger")
         return _back()
-    return _do(services().replication.resync, "The replica was rebuilt from a fresh copy of the primary.")
+
+    def repair() -> str:
+        services().replication.resync()
+        proof = services().replication.verify()
+        return f"The replica was rebuilt from a fresh copy of the primary. Verified again: {proof.sentence}"
+
+    return _do(repair, anchor="verdict")
 
 
 @bp.post("/test-write")

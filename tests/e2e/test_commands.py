@@ -201,6 +201,7 @@ def test_a_backup_is_restored_with_its_orders_and_without_those_after_it(shop, n
 
     said = assert_done(flask_shop(shop.instance, "restore", str(backup), "--yes"))
 
+    assert noted_last(shop.instance) == ("command line", "restore backup.json", said.strip())
     aside = re.search(r"kept as \*(\S+)\.$", said.strip())
     assert aside
     assert lost in json.loads((shop.instance / f"db.json{aside[1]}").read_text())["orders"]
@@ -242,6 +243,8 @@ def test_a_damaged_backup_is_refused_before_anything_is_touched(shop, tmp_path, 
 
     assert_refused(flask_shop(shop.instance, "restore", str(backup), "--yes"), "backup.json")
 
+    assert noted_last(shop.instance)[2].startswith("refused: ")
+    (shop.instance / "audit.jsonl").unlink()
     assert files_of(shop.instance) == before
 
 
@@ -261,8 +264,24 @@ def test_resync_from_rebuilds_a_lost_primary_from_its_replica(start_shop, new_sh
     said = assert_done(flask_shop(shop.instance, "resync", "--from", "db_async.json"))
 
     assert "timeline 3" in said
+    assert noted_last(shop.instance) == ("command line", "resync --from db_async.json", said.strip())
     shop.start()
     assert number in shop_files.primary(shop.instance)["orders"]
+
+
+def noted_last(instance: Path) -> tuple[str, str, str]:
+    """The newest line of the audit list."""
+    action = json.loads((instance / "audit.jsonl").read_text().splitlines()[-1])
+    return action["who"], action["what"], action["result"]
+
+
+def test_verify_repairs_nothing_where_nothing_differs(any_shop):
+    assert_done(flask_shop(any_shop.instance, "resync"))
+
+    said = assert_done(flask_shop(any_shop.instance, "verify", "--repair"))
+
+    assert said.startswith("In sync. All ") and said.endswith("There is nothing to repair.\n")
+    assert noted_last(any_shop.instance)[:2] == ("command line", "verify")
 
 
 def test_a_folder_without_a_shop_is_left_without_one(tmp_path):
@@ -329,7 +348,7 @@ def test_promote_prints_what_is_lost_and_the_shop_goes_on_from_the_other_side(sh
     assert len(list((shop.instance / "lost").glob("*.jsonl"))) == said.count("\n  1-") == 4  # two carts, two orders
     status = json.loads(assert_done(flask_shop(shop.instance, "status", "--json")))
     assert (status["primary"]["file"], status["replica"]["file"]) == ("db_async.json", "db.json")
-    assert assert_done(flask_shop(shop.instance, "verify")).startswith("All ")
+    assert assert_done(flask_shop(shop.instance, "verify")).startswith("In sync. All ")
     if not is_running:
         shop.start()
     assert new_shopper(shop.url).buy(SLUG).startswith("A2-")

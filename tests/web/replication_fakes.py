@@ -16,6 +16,7 @@ from shop.replication.contract import (
     Lag,
     Link,
     Outcome,
+    Progress,
     Retry,
     Side,
     State,
@@ -158,6 +159,9 @@ class FakeReplication:
         self._do("verify")
         self.last_checked = Checked(verdict=self.verdict, at=NOW.isoformat())
         return self.verdict
+
+    def verifying(self) -> Progress | None:
+        return None
 
     def checked(self) -> Checked | None:
         return self.last_checked

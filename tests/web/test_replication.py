@@ -223,7 +223,7 @@ def test_the_moving_part_holds_no_field_and_no_token(keeper, fake):
         ("resume", {}, ["resume"], "The link is open again."),
         ("sync", {}, ["sync"], "Nothing was waiting"),
         ("verify", {}, ["verify"], "Both sides are equal: 63 records compared."),
-        ("resync", {"confirmed": "yes"}, ["resync"], "The replica was rebuilt"),
+        ("resync", {"confirmed": "yes"}, ["resync", "verify"], "Verified again: Both sides are equal"),
     ],
 )
 def test_a_knob_does_its_work_and_comes_back_to_the_page(keeper, fake, knob, fields, done, words):
@@ -272,7 +272,9 @@ def test_a_knob_that_is_refused_says_why(keeper, fake):
 
 
 def test_the_last_verification_stands_on_the_page_with_what_it_found(keeper, fake):
-    etag = keeper.get(LIVE).headers["ETag"]
+    first = keeper.get(LIVE)
+    assert "Not verified since the start" in words_of(first)
+    etag = first.headers["ETag"]
     fake.verdict = Verdict(
         Outcome.DIVERGED, "1 record differs.", None, 63, (a_difference(is_explained=False, label="Broken Teapot"),)
     )

@@ -76,13 +76,19 @@ class Buyer(Person):
         assert added.status in REFUSALS, f"{added.status} when adding to the cart\n{added.text[:500]}"
         checkout = self.page("/checkout")
         forms = [form for form in checkout.forms() if form.action == "/checkout"]
-        if not forms:  # the cart was lost with the primary, or could not be kept
+        if not forms:  # the cart was lost with the primary, could not be kept, or a price has changed
             self.refused += 1
+            self._accept_prices()
             return
         self.sent += 1
         email = f"{self.name}-{self.sent}@example.com".lower()
         form = forms[0]._replace(fields={**forms[0].fields, **CUSTOMER, "email": email})
         self._send(form, email)
+
+    def _accept_prices(self) -> None:
+        for form in self.page("/cart").forms():
+            if form.action == "/cart/prices":
+                assert self.shopper.send(form).status in REFUSALS
 
     def _send(self, form: Form, email: str) -> None:
         for _ in range(20):

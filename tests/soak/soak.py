@@ -14,7 +14,11 @@ GROWTH_MAX = 0.10
 DELAY_SECONDS = 0.3
 WARM_UP = 0.25  # of the time, before it: until the caches, the last 500 journeys and the last 200 moments are full
 BUYERS, BROWSERS = 3, 3
-BUYER_PAUSE, BROWSER_PAUSE, EDITOR_PAUSE = 1.5, 0.15, 1.0
+BUYER_PAUSE, BROWSER_PAUSE, EDITOR_PAUSE = (
+    3.0,
+    0.15,
+    1.0,
+)  # orders stay in memory, and are no leak: not too many of them
 QUIET_SECONDS_MAX = 60  # an idle connection may live for half of that
 
 

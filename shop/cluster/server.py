@@ -136,8 +136,14 @@ class PostgresServer:
 
     @contextmanager
     def connect(self, database: str = "postgres") -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-        """As the server's own administrator, each statement for itself. Raises `psycopg.OperationalError`."""
-        with psycopg.connect(self.url(ADMIN, database), autocommit=True, connect_timeout=10) as connection:
+        """As the server's own administrator, each statement for itself. Raises `psycopg.OperationalError`.
+
+        It never waits for a standby: what it does may be needed before there is one.
+        """
+        options = "-c synchronous_commit=local"
+        with psycopg.connect(
+            self.url(ADMIN, database), autocommit=True, connect_timeout=10, options=options
+        ) as connection:
             yield connection
 
     def wal_needed(self) -> str:

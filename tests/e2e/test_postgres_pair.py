@@ -280,6 +280,16 @@ def test_who_joins_forgets_what_alter_system_said(pair):
     assert ask(pair.b, "SHOW recovery_min_apply_delay") == [("0",)]
 
 
+def test_a_primary_that_waits_for_its_standby_comes_up_again_with_it(pair):
+    ask(pair.a, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    pair.stop()
+
+    pair.start()
+
+    write(pair.a, 1)
+    assert rows(pair.a) == [1]
+
+
 def test_only_a_standby_left_is_started_for_reading(pair):
     write(pair.a, 1)
     wait_until(lambda: rows(pair.b) == [1])

@@ -101,5 +101,6 @@ def _settings(secret_key: str) -> dict[str, object]:
         "PERMANENT_SESSION_LIFETIME": timedelta(days=30),
         "CART_ADDS_PER_ADDRESS": "120 per minute",  # a visitor's first one makes a record
         "ORDERS_PER_ADDRESS": "30 per minute",
+        "STAGE_LOOKS_PER_ADDRESS": "120 per minute",  # a page that reloads itself takes 30; behind one address may be a class
         "WTF_CSRF_TIME_LIMIT": None,  # a token is good as long as its session: a cart left open overnight still works
     }

@@ -9,12 +9,14 @@ from flask import Blueprint, Response, abort, make_response, render_template, re
 from shop import money
 from shop.replication.contract import CommitOnTheWay, Link, Retry, Side, Status
 from shop.web import replication_view
+from shop.web.extensions import is_from_this_machine, limiter, rate
 from shop.web.services import services
 
 bp = Blueprint("stage", __name__)
 
 
 @bp.get("/replication")
+@limiter.limit(rate("STAGE_LOOKS_PER_ADDRESS"), exempt_when=is_from_this_machine)
 def show() -> Response:
     """404 unless SHOP_PUBLIC_STAGE opens it. With `?watch=1` it reloads itself."""
     if not services().config.public_stage:

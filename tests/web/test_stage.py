@@ -78,3 +78,14 @@ def test_it_has_no_control_and_sets_no_cookie(app, client, query):
     assert "Set-Cookie" not in reply.headers
     assert 'method="post"' not in reply.text.lower()
     assert ('http-equiv="refresh"' in reply.text) is bool(query)
+
+
+def test_one_address_cannot_keep_the_shop_busy_with_it(app, client):
+    open_stage(app)
+    app.config["STAGE_LOOKS_PER_ADDRESS"] = "3 per minute"
+
+    def look(address):
+        return client.get("/replication", environ_base={"REMOTE_ADDR": address}).status_code
+
+    assert [look("203.0.113.7") for _ in range(5)] == [200, 200, 200, 429, 429]
+    assert {look("127.0.0.1"), look("203.0.113.8")} == {200}

@@ -19,7 +19,9 @@ class Codec:
 
     def __init__(self, schema: Mapping[str, type[msgspec.Struct]]) -> None:
         self.schema = dict(schema)
-        self.decoders = {name: msgspec.json.Decoder(kind) for name, kind in schema.items()}
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
+            name: msgspec.json.Decoder(kind | None) for name, kind in schema.items()
+        }
         self._lines = msgspec.json.Decoder(list[tuple[str, str, msgspec.Raw]])
         header: list[tuple[str, Any, Any]] = [(name, Any, None) for name in HEADER_FIELDS]
         fields: list[tuple[str, Any, Any]] = [
@@ -37,5 +39,4 @@ class Codec:
 
     def decode_record(self, collection: str, data: bytes | msgspec.Raw) -> Any:
         """One record, or None for `null`."""
-        raw = bytes(data)
-        return None if raw == b"null" else self.decoders[collection].decode(raw)
+        return self._decoders[collection].decode(data)

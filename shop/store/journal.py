@@ -98,7 +98,7 @@ def core_of(line: bytes) -> bytes:
 
 def check_line(line: bytes) -> None:
     """Raises `BadLine` unless the CRC of *line* (without its newline) holds."""
-    if line[:_CRC_FROM] != LINE_START or line[_CRC_FROM + 8 : _REST_FROM] != _PREFIX_END:
+    if not line.startswith(LINE_START) or not line.startswith(_PREFIX_END, _CRC_FROM + 8):
         raise BadLine("not a journal line")
     if line[_CRC_FROM : _CRC_FROM + 8] != b"%08x" % zlib.crc32(line[_REST_FROM:]):
         raise BadLine("the CRC does not hold")
@@ -109,7 +109,7 @@ def decode_line(line: bytes, codec: Codec) -> Commit:
     check_line(line)
     try:
         decoded = _line_decoder.decode(line)
-        ops = tuple(Op(name, id, codec.decode_record(name, raw)) for name, id, raw in decoded.ops)
+        ops = tuple([Op(name, id, codec.decode_record(name, raw)) for name, id, raw in decoded.ops])
     except DecodeError as error:
         raise UnknownLine(f"the line does not fit the schema: {error}") from error
     except KeyError as error:

@@ -1,6 +1,6 @@
 """The database as a value: one state, and the changes that lead to the next."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from shop.store.errors import DuplicateKey
@@ -141,29 +141,29 @@ class Changes:
         self._changed_maps.setdefault(collection, {})[id] = None
         self.ops[collection, id] = None
 
-    def replay(self, ops: Iterable[tuple[str, str, Any]]) -> None:
+    def replay(self, ops: Sequence[tuple[str, str, Any]]) -> None:
         """All the ops of one commit at once. Raises `DuplicateKey`, and is then of no use any more.
 
         The unique keys are freed first and taken afterwards: a commit holds only how its records ended, and two of them may have
         exchanged their keys.
         """
-        ops = list(ops)
-        for collection, id, _ in ops:
+        indexed = [op for op in ops if op[0] in self._indexes]
+        for collection, id, _ in indexed:
             self._free_keys(collection, id)
-        for collection, id, record in ops:
+        for collection, id, record in indexed:
             self._take_keys(collection, id, record)
+        for collection, id, record in ops:
             self._changed_maps.setdefault(collection, {})[id] = record
-            self.ops[collection, id] = record
 
     def _free_keys(self, collection: str, id: str) -> None:
         old = self.get(collection, id)
-        for index in self._indexes.get(collection, ()):
+        for index in self._indexes[collection]:
             key = None if old is None else index.key(old)
             if key is not None and self.find(index.name, key) == id:
                 self._changed_indexes.setdefault(index.name, {})[key] = None
 
     def _take_keys(self, collection: str, id: str, record: Any) -> None:
-        for index in self._indexes.get(collection, ()):
+        for index in self._indexes[collection]:
             key = None if record is None else index.key(record)
             if key is None:
                 continue

@@ -31,13 +31,14 @@ def why_not(drill: Drill, parts: Parts) -> str:
     return next(filter(None, reasons), "")
 
 
-def why_not_now(parts: Parts, status: Status) -> str:
-    """A drill needs a healthy pair to begin with: damage on top of damage teaches nothing and may lose something."""
+def why_not_now(parts: Parts, status: Status, *, has_left_over: bool = False) -> str:
+    """A drill needs a healthy pair to begin with: damage on top of damage teaches nothing and may lose something. With
+    *has_left_over* a replica that is damaged may be so by a drill, and what that drill left is put back first."""
     if not parts.repository.is_writable():
         return f"The shop takes no writes now. {parts.repository.why_read_only()}"
     if status.state in _UNABLE:
         return f"The pair is not well, so this is no time for a drill. {status.sentence}"
-    if status.diverged_records:
+    if status.diverged_records and not has_left_over:
         return "The last verification found that the sides differ: repair the replica before a drill."
     return ""
 

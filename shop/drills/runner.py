@@ -66,7 +66,11 @@ class Drills:
         running = self.running()
         if running is not None:
             return f"Another drill is running: {self.drill(running.drill).title}."
-        return why_not_now(self.parts, self.parts.replication.status())
+        return self._why_unable()
+
+    def _why_unable(self) -> str:
+        has_left_over = self._folder.note() is not None
+        return why_not_now(self.parts, self.parts.replication.status(), has_left_over=has_left_over)
 
     def last_run(self, name: str) -> Run | None:
         return self._folder.run(self.drill(name).name)
@@ -102,7 +106,7 @@ class Drills:
         if not self._folder.take():
             raise Conflict(self.why_not_now() or "Another drill is running.")
         try:
-            reason = why_not_now(self.parts, self.parts.replication.status())
+            reason = self._why_unable()
             if reason:
                 raise Conflict(reason)
             self._folder.forget_to_stop()
@@ -126,7 +130,7 @@ class Drills:
         if not self._folder.take():
             raise Conflict(self.why_not_now() or "Another drill is running.")
         try:
-            reason = why_not_now(self.parts, self.parts.replication.status())
+            reason = self._why_unable()
             if reason:
                 raise Conflict(reason)
             had_note = self._folder.note() is not None

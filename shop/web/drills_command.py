@@ -54,7 +54,8 @@ def add_drill(shop: AppGroup, desk: Desk, confirm: Callable[[str, str], None]) -
 def _follow(ask: Ask, name: str) -> str:
     """Print the story until it is over; returns how it ended."""
     click.echo(before_text(ask("drill", {"name": name, "confirmed": True})))
-    told, run = 0, {"is_running": True}
+    told = 0
+    run: dict[str, Any] = {"is_running": True}
     while run["is_running"]:
         try:
             run = dict(ask("drill-progress", {"name": name}))

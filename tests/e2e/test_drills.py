@@ -79,8 +79,10 @@ def tab_to(page: Page, selector: str) -> None:
     raise AssertionError(f"{selector} is not reached by the keyboard")
 
 
-def test_each_drill_by_keyboard_alone_ends_in_the_state_that_it_promises(served: Served, visit: Any) -> None:
-    page = log_in(visit(served.url), served.url)
+def test_each_drill_by_keyboard_alone_and_without_javascript_ends_in_the_state_that_it_promises(
+    served: Served, visit: Any
+) -> None:
+    page = log_in(visit(served.url, javascript=False), served.url)
     before = served.shop.picture()
 
     for drill in DRILLS:
@@ -91,33 +93,25 @@ def test_each_drill_by_keyboard_alone_ends_in_the_state_that_it_promises(served:
         tab_to(page, f"#drill-{drill.name} button")
         page.keyboard.press("Enter")
 
-        expect(page.locator(".run__head")).to_contain_text("Passed", timeout=20_000)
+        expect(page.locator(".run__head")).to_contain_text("Passed", timeout=20_000)  # it loads itself again
+        expect(page.get_by_role("heading", level=1)).to_have_text(drill.title)
         expect(page.locator(".run__sentence")).to_be_visible()
         assert page.locator(".run__figure").count() >= 3
         assert served.shop.picture() == before, drill.name
 
 
-def test_each_drill_without_javascript_ends_in_the_state_that_it_promises(served: Served, visit: Any) -> None:
-    page = log_in(visit(served.url, javascript=False), served.url)
-    before = served.shop.picture()
-
-    for drill in DRILLS:
-        page.goto(INDEX)
-        card = page.locator(f"#drill-{drill.name}")
-        if drill.name in CHANGING:
-            card.get_by_role("checkbox").check()
-        card.get_by_role("button", name="Run this drill").click()
-
-        expect(page.locator(".run__head")).to_contain_text("Passed", timeout=20_000)  # it loads itself again
-        assert served.shop.picture() == before, drill.name
-
-
-def test_a_run_is_followed_without_a_reload_and_stopped_by_keyboard(served: Served, visit: Any) -> None:
-    served.shop.drills._pace_seconds = 2.0  # long enough to be looked at
+def test_a_run_is_followed_without_a_reload_to_its_end_and_stopped_by_keyboard(served: Served, visit: Any) -> None:
     page = log_in(visit(served.url), served.url)
     before = served.shop.picture()
+    served.shop.drills._pace_seconds = 0.1
+    page.goto(f"{INDEX}/two-admins")
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Run this drill").click()
+    expect(page.locator(".run__head")).to_contain_text("Passed", timeout=20_000)
+    served.shop.drills._pace_seconds = 2.0  # long enough to be looked at
     page.goto(f"{INDEX}/stale-read")
     page.get_by_role("button", name="Run this drill").click()
+    expect(page.locator(".run__moving")).to_be_visible()
     page.evaluate("window.isTheSamePage = true")
 
     expect(page.locator(".story__step--did")).to_have_count(2, timeout=10_000)

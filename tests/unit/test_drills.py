@@ -286,7 +286,13 @@ def _raise(error: Exception) -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("outage", 3), ("damage", 2), ("poison", 4), *((name, number) for name in CHANGING for number in (3, 4, 6))],
+    [
+        ("outage", 3),
+        ("damage", 2),
+        ("poison", 4),
+        *(("primary-lost", number) for number in (3, 4, 6)),
+        ("two-admins", 6),
+    ],
 )
 def test_what_a_killed_server_leaves_of_a_drill_is_taken_out_by_the_next(
     shop: LiveShop, tmp_path: Path, name: str, number: int, monkeypatch: pytest.MonkeyPatch
@@ -316,6 +322,33 @@ def test_what_a_killed_server_leaves_of_a_drill_is_taken_out_by_the_next(
 
         assert run.state is RunState.PASSED, run
         assert_as_before(again, before)
+    finally:
+        again.close()
+
+
+def test_damage_that_a_killed_drill_left_is_taken_out_also_after_it_was_found(
+    shop: LiveShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = shop.picture()
+    crashed = tmp_path / "crashed"
+    say = Bench.did
+
+    def copy_when_damaged(bench: Bench, words: str) -> None:
+        if words.startswith("Damaged"):
+            shutil.copytree(shop.folder, crashed)
+        say(bench, words)
+
+    monkeypatch.setattr(Bench, "did", copy_when_damaged)
+    shop.drill("damage")
+    monkeypatch.undo()
+    again = LiveShop(crashed)
+    try:
+        assert again.replication.verify().outcome is Outcome.DIVERGED
+
+        assert "is taken out" in again.drills.clean_up()
+
+        assert_as_before(again, before)
+        assert again.drills.clean_up() == "Nothing was left."
     finally:
         again.close()
 

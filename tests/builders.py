@@ -3,7 +3,7 @@
 Each record has ids of its own, so that two of them are two. The `keep_*` helpers put what the test needs into a repository.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -13,7 +13,7 @@ from shop import orders
 from shop.catalog import ProductValues
 from shop.models import Cart, CartLine, Category, Customer, Order, OrderLine, Product, timestamp
 from shop.repository.contract import Repository
-from shop.units import CatalogQuery, Page
+from shop.units import CatalogQuery, Page, WriteUnit
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 CURRENCY = "EUR"
@@ -127,8 +127,10 @@ def an_order(*products: Product, **fields: Any) -> Order:
 
 
 def keep(repository: Repository, *records: Product | Category | Cart | Order) -> None:
-    """Put *records* into the repository, in one commit."""
+    """Put *records* into the repository, in one commit, with a category for each product that lacks one."""
     with repository.update() as unit:
+        given = {record.id for record in records if isinstance(record, Category)}
+        _keep_categories(unit, [record for record in records if isinstance(record, Product)], given)
         for record in records:
             match record:
                 case Product():
@@ -144,11 +146,15 @@ def keep(repository: Repository, *records: Product | Category | Cart | Order) ->
 def keep_products(repository: Repository, *products: Product) -> None:
     """Put *products* into the repository, with a category for each `category_id` that has none yet."""
     with repository.update() as unit:
-        for id in sorted({product.category_id for product in products}):
-            if unit.category(id) is None:
-                unit.put_category(a_category(id=id, slug=id, name=id.capitalize()))
+        _keep_categories(unit, products)
         for product in products:
             unit.put_product(product)
+
+
+def _keep_categories(unit: WriteUnit, products: Iterable[Product], given: Set[str] = frozenset()) -> None:
+    for id in sorted({product.category_id for product in products} - given):
+        if unit.category(id) is None:
+            unit.put_category(a_category(id=id, slug=id, name=id.capitalize()))
 
 
 def keep_cart(repository: Repository, *lines: CartLine) -> Cart:

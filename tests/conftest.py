@@ -10,6 +10,9 @@ from shop.repository.embedded import EmbeddedRepository
 from shop.repository.schema import INDEXES, SCHEMA
 from shop.store import Store, create_store
 from tests.builders import NOW
+from tests.postgreskit import postgres_machine, postgres_pair, postgres_server
+
+__all__ = ["postgres_machine", "postgres_pair", "postgres_server"]  # fixtures of every test
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from shop.errors import Conflict, Invalid, ShopError, WritesUnavailable
 from shop.models import LOW_STOCK_MAX, Admin, Cart, Category, Counter, Order, Product
 from shop.repository import schema
+from shop.repository.contract import Gate, Pass
 from shop.repository.listing import Listing, Newest, Plan, searchable
 from shop.store import DuplicateKey, OutcomeUnknown, State, Store, StoreError, StoreFull, Unit
 from shop.store.maps import PersistentMap
@@ -29,30 +30,6 @@ _TAKEN = {  # unique index -> the field to mark, and the sentence
     schema.PRODUCT_SLUG: ("name", "Another product has the address that this name leads to."),
     schema.CATEGORY_SLUG: ("name", "Another category has the address that this name leads to."),
 }
-
-
-class Pass(Protocol):
-    """One update's way through a gate."""
-
-    def commits(self) -> None:
-        """Its block has been left without an error."""
-        ...
-
-    def leave(self, committed: Position | None) -> None:
-        """It is over: durable and shown at this position, or None, nothing was written. May wait; must not raise."""
-        ...
-
-
-class Gate(Protocol):
-    """Decides whether an update may begin now, and how long it waits after its commit. See `shop.replication.modes`."""
-
-    def enter(self) -> Pass:
-        """Called before the store's lock is taken. Raises `WritesUnavailable`: then the update does not begin."""
-        ...
-
-    def why_closed(self) -> str:
-        """One sentence while every update would be turned away, "" otherwise."""
-        ...
 
 
 class EmbeddedRepository:

@@ -1,18 +1,30 @@
 """The implementations of the repository, so that one suite can be run over each."""
 
+import os
+import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
+
+import psycopg
 
 from shop.clock import Clock
+from shop.cluster.server import PostgresServer
 from shop.repository.contract import Repository
 from shop.repository.embedded import EmbeddedRepository
+from shop.repository.postgres.migrations import bring_up_to_date
+from shop.repository.postgres.pools import Servers
+from shop.repository.postgres.repository import PostgresRepository
+from shop.repository.postgres.roles import Roles
 from shop.repository.schema import INDEXES, SCHEMA
 from shop.store import Store, create_store, open_store
 
 
 class Backend(Protocol):
     """One shop, empty at first, that can be left and entered again."""
+
+    sums: int  # how many lives of a shop are worth their time here
 
     def repository(self) -> Repository:
         """The shop that is open."""
@@ -31,6 +43,8 @@ class Backend(Protocol):
 
 class EmbeddedBackend:
     """A store in a folder."""
+
+    sums = 100
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
@@ -68,4 +82,87 @@ class EmbeddedBackend:
         return self._repository
 
 
-BACKENDS: Mapping[str, Callable[[Path, Clock], Backend]] = {"embedded": EmbeddedBackend}
+class PostgresBackend:
+    """The tables of one real server, emptied; where a second one should be, nobody answers."""
+
+    sums = 40
+    server: ClassVar[PostgresServer]  # set for the session by `postgres_backend`
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._empty()
+        self._open()
+
+    def repository(self) -> PostgresRepository:
+        return self._repository
+
+    def restart(self) -> PostgresRepository:
+        self.close()
+        return self._open()
+
+    def crash(self) -> PostgresRepository:
+        """`kill -9` of a process of the server: it ends all the others, forgets its memory and recovers from its log.
+
+        The pools are not told: they find their connections broken, as a worker would.
+        """
+        with psycopg.connect(self.server.url()) as connection:
+            os.kill(connection.info.backend_pid, signal.SIGKILL)
+            _await(lambda: not _answers(connection))
+        _await(lambda: _is_up(self.server.url()))
+        return self._repository
+
+    def close(self) -> None:
+        self._servers.close()
+
+    def _open(self) -> PostgresRepository:
+        nobody = f"postgresql:///nobody?host={self._folder}"
+        self._servers = Servers((self.server.url(), nobody), Roles(self._folder))
+        self._servers.open()
+        self._repository = PostgresRepository(self._servers)
+        return self._repository
+
+    def _empty(self) -> None:
+        with psycopg.connect(self.server.url(), autocommit=True) as connection:
+            connection.execute(EMPTY)
+
+
+EMPTY = """
+TRUNCATE categories, products, carts, orders, order_lines, admins, commits, admin_sessions, login_tries, rate_counters;
+ALTER SEQUENCE order_numbers RESTART
+"""
+
+
+def migrated(server: PostgresServer, folder: Path) -> PostgresServer:
+    """*server* with the shop's tables."""
+    servers = Servers((server.url(), f"postgresql:///nobody?host={folder}"), Roles(folder))
+    bring_up_to_date(servers)
+    return server
+
+
+def _answers(connection: psycopg.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _is_up(url: str) -> bool:
+    try:
+        with psycopg.connect(url):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def _await(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+BACKENDS: Mapping[str, type[EmbeddedBackend] | type[PostgresBackend]] = {
+    "embedded": EmbeddedBackend,
+    "postgres": PostgresBackend,
+}

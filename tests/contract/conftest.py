@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from shop.clock import ManualClock
+from shop.cluster.server import PostgresServer
 from shop.repository.contract import Repository
-from tests.contract.backends import BACKENDS, Backend
+from tests.contract.backends import BACKENDS, Backend, PostgresBackend, migrated
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _postgres_backend(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    PostgresBackend.server = migrated(postgres_server, tmp_path_factory.mktemp("postgres"))
 
 
 @pytest.fixture(params=sorted(BACKENDS))

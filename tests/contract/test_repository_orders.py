@@ -46,6 +46,11 @@ def next_number(repository: Repository) -> str:
 # ---- numbers
 
 
+def running(number: str) -> int:
+    assert number.startswith("A1-")
+    return int(number.removeprefix("A1-"))
+
+
 def test_numbers_begin_at_10001_and_name_the_timeline(repository: Repository) -> None:
     assert [next_number(repository) for _ in range(3)] == ["A1-10001", "A1-10002", "A1-10003"]
 
@@ -58,25 +63,28 @@ def test_one_update_can_issue_several_numbers(repository: Repository) -> None:
     assert next_number(repository) == "A1-10004"
 
 
-def test_a_number_of_a_discarded_update_is_free_again(repository: Repository) -> None:
+def test_numbers_go_on_after_a_discarded_update(repository: Repository) -> None:
+    """Whether a number that nobody was told is used after all, or left out, is the repository's to choose."""
+
     def issue_and_raise() -> None:
         with repository.update() as unit:
             unit.next_order_number()
             raise InterruptedError
 
+    first = next_number(repository)
     with pytest.raises(InterruptedError):
         issue_and_raise()
 
-    assert next_number(repository) == "A1-10001"
+    assert running(first) < running(next_number(repository)) <= running(first) + 2
 
 
 @pytest.mark.parametrize("how", ["restart", "crash"])
-def test_numbers_run_on_after_a_restart(backend: Backend, how: str) -> None:
-    assert next_number(backend.repository()) == "A1-10001"
+def test_no_number_is_issued_again_after_a_restart(backend: Backend, how: str) -> None:
+    first = next_number(backend.repository())
 
     repository = getattr(backend, how)()
 
-    assert next_number(repository) == "A1-10002"
+    assert running(next_number(repository)) > running(first)
 
 
 # ---- lists
@@ -183,13 +191,15 @@ def test_everything_is_there_again_after_a_restart(backend: Backend, how: str) -
     keep(repository, cart, a_cart(id="kept"))
     order = place_order(repository, cart)
     with repository.view() as unit:
-        before = (unit.position(), unit.counts())
+        before, counts = unit.position(), unit.counts()
         emptied = unit.cart(cart.id)
 
     repository = getattr(backend, how)()
 
     with repository.view() as unit:
-        assert (unit.position(), unit.counts()) == before
+        assert unit.position() >= before
+        assert unit.position().timeline == before.timeline
+        assert unit.counts() == counts
         assert unit.product_by_slug("teapot") == unit.product_by_sku("POT") == replace(product, stock=8)
         assert unit.product(archived.id) == archived
         assert unit.order(order.number) == unit.order_by_checkout_key(cart.checkout_key) == order

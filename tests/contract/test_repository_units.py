@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from shop.errors import Invalid
 from shop.repository.contract import Repository
-from shop.units import CatalogQuery, WriteUnit
+from shop.units import CatalogQuery, Position, WriteUnit
 from tests.builders import (
     a_cart,
     a_category,
@@ -39,7 +39,7 @@ def change_and_raise(
 
 
 def test_leaving_the_block_keeps_everything_in_it(repository: Repository) -> None:
-    product, category, cart, order = a_product(), a_category(), a_cart(), an_order()
+    product, category, cart, order = a_product(category_id="c"), a_category(id="c"), a_cart(), an_order()
 
     with repository.update() as unit:
         unit.put_product(product)
@@ -64,7 +64,6 @@ def test_raising_in_the_block_discards_everything_in_it(repository: Repository, 
         unit.put_product(a_product(id="new"))
         unit.put_cart(a_cart(id="new"))
         unit.put_order(an_order(number="A1-1"))
-        unit.next_order_number()
 
     with pytest.raises(raised):
         change_and_raise(repository, change, raised)
@@ -74,20 +73,19 @@ def test_raising_in_the_block_discards_everything_in_it(repository: Repository, 
         assert unit.product("new") is None
         assert unit.cart("new") is None
         assert unit.order("A1-1") is None
-        assert unit.counts()["counters"] == 0
 
 
-def test_a_discarded_update_leaves_the_position_and_the_way_free(repository: Repository) -> None:
-    with repository.view() as unit:
-        before = unit.position()
+def test_a_discarded_update_is_no_commit_and_leaves_the_way_free(repository: Repository) -> None:
+    told: list[Position] = []
+    repository.after_commit.append(told.append)
 
     with pytest.raises(Interrupted):
-        change_and_raise(repository, lambda unit: unit.put_product(a_product()))
-    with repository.view() as unit:
-        discarded = unit.position()
+        change_and_raise(repository, lambda unit: unit.put_cart(a_cart()))
+    discarded = list(told)
     keep(repository, a_cart(id="next"))
 
-    assert discarded == before
+    assert discarded == []
+    assert len(told) == 1
     with repository.view() as unit:
         assert unit.cart("next") is not None
 
@@ -117,37 +115,39 @@ def test_a_refused_record_leaves_the_others_of_its_unit(repository: Repository) 
         assert set(unit.products(["first", "refused", "second"])) == {"first", "second"}
 
 
-def test_each_commit_moves_the_position_by_one(repository: Repository) -> None:
-    with repository.view() as unit:
-        start = unit.position()
-
-    keep(repository, a_cart(), a_cart())
-    keep(repository, a_cart())
+def test_each_commit_is_told_and_moves_the_position_forward(repository: Repository) -> None:
+    told: list[Position] = []
+    repository.after_commit.append(told.append)
+    seen = []
+    for _ in range(3):
+        with repository.view() as unit:
+            seen.append(unit.position())
+        keep(repository, a_cart(), a_cart())
 
     with repository.view() as unit:
         end = unit.position()
-    assert end.lsn == start.lsn + 2
-    assert end.timeline == start.timeline
-    assert end.checksum != start.checksum
+    assert len(told) == 3
+    for before, committed, after in zip(seen, told, [*seen[1:], end], strict=True):
+        assert before.lsn < committed.lsn <= after.lsn
+        assert before.timeline == committed.timeline == after.timeline
 
 
 def test_an_update_that_changes_nothing_is_no_commit(repository: Repository) -> None:
-    with repository.view() as unit:
-        before = unit.position()
+    told: list[Position] = []
+    repository.after_commit.append(told.append)
 
     with repository.update() as unit:
         unit.product("unknown")
         unit.delete_cart("unknown")
 
-    with repository.view() as unit:
-        assert unit.position() == before
+    assert told == []
 
 
 # ---- an update reads its own changes
 
 
 def test_an_update_reads_what_it_put(repository: Repository) -> None:
-    product, category = a_product(slug="pot", sku="POT"), a_category(slug="tea")
+    product, category = a_product(slug="pot", sku="POT", category_id="tea"), a_category(id="tea", slug="tea")
     cart, order = a_cart(), an_order(checkout_key="key")
 
     with repository.update() as unit:

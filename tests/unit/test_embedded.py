@@ -210,3 +210,33 @@ def order_of_kept_cart(repository: EmbeddedRepository, product_id: str) -> None:
         assert product is not None
         unit.put_product(a_product(id=product.id, sku=product.sku, slug=product.slug, stock=product.stock - 1))
         unit.put_cart(a_cart(id="new"))
+
+
+def test_each_commit_is_one_step_and_one_that_changes_nothing_none(repository: EmbeddedRepository) -> None:
+    def position() -> Position:
+        with repository.view() as unit:
+            return unit.position()
+
+    start = position()
+    keep(repository, a_cart(), a_cart())
+    keep(repository, a_cart())
+    end = position()
+    with repository.update() as unit:
+        unit.delete_cart("unknown")
+
+    assert (end.lsn, end.timeline) == (start.lsn + 2, start.timeline)
+    assert end.checksum != start.checksum
+    assert position() == end
+
+
+def test_a_number_of_a_discarded_update_is_free_again(repository: EmbeddedRepository) -> None:
+    def issue_and_raise() -> None:
+        with repository.update() as unit:
+            unit.next_order_number()
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        issue_and_raise()
+
+    with repository.update() as unit:
+        assert [unit.next_order_number() for _ in range(2)] == ["A1-10001", "A1-10002"]

@@ -31,9 +31,12 @@ _SETTINGS = {
     "plan_cache_mode": "force_custom_plan",  # a search for a rare word and one for a common word want different plans
 }
 
-_CONFIGURE = "SELECT (SELECT system_identifier::text FROM pg_control_system()), " + ", ".join(  # noqa: S608
-    f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items()
-)
+# A commit that is confirmed is on the disk, whatever the server was told; what it shall wait for beyond that is the server's setting.
+_CONFIGURE = f"""
+SELECT (SELECT system_identifier::text FROM pg_control_system()),
+       {", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())},
+       CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END
+"""  # noqa: S608
 
 # The snapshot is taken by the SELECT, and so is the position: what the snapshot shows is at or before it.
 _POSITION = """
@@ -41,13 +44,13 @@ SELECT pg_is_in_recovery(),
        CASE WHEN pg_is_in_recovery()
             THEN (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)
                     FROM pg_control_checkpoint() c, pg_control_recovery() r)
-            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
-       (CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_lsn() END
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,
+       (CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_insert_lsn() END
         - '0/0')::bigint
 """
 _BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_POSITION}"
 _BEGIN_WRITING = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_POSITION}"
-_COMMIT = "COMMIT; SELECT (pg_current_wal_lsn() - '0/0')::bigint"
+_COMMIT = "COMMIT; SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):

@@ -1,0 +1,196 @@
+"""The repository over two PostgreSQL servers. See DESIGN.md beside this for what is promised, and how."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import psycopg
+import structlog
+
+from shop.errors import ShopError, Unavailable, WritesUnavailable
+from shop.repository.contract import Gate, Pass
+from shop.repository.postgres.connection import (
+    Connection,
+    begin_writing,
+    commit,
+    is_lost,
+    refusal,
+    unreadable,
+    unwritable,
+)
+from shop.repository.postgres.pools import Server, Servers
+from shop.repository.postgres.reading import Reader
+from shop.repository.postgres.writing import Committing, Writer
+from shop.units import Position, ReadUnit, WriteUnit
+
+OUTCOME_SECONDS_MAX = 3.0  # how long is asked what became of a commit whose connection broke
+FRESH_SECONDS = 1.0  # how long a good or a bad answer about writing stands
+
+UNKNOWN = (
+    "The database did not confirm this change. It may have been kept, once, or not at all;"
+    " please look again in a moment, before repeating it."
+)
+
+_log = structlog.get_logger("postgres")
+
+
+class PostgresRepository:
+    """The shop's records on two servers, of which one is primary.
+
+    `after_commit` is called with the position of each commit that this repository made, on the thread that made it.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
+        self.after_commit: list[Callable[[Position], None]] = []
+        self.gate: Gate | None = None
+        self._shown = threading.local()
+        self._asking = threading.Lock()  # guards the two below
+        self._asked_at = -FRESH_SECONDS
+        self._why_not = ""
+
+    @contextmanager
+    def view(self) -> Iterator[ReadUnit]:
+        """A snapshot of the primary; of the standby while there is none: `is_fallback` tells. Raises `Unavailable`."""
+        with self._reading() as (server, connection, position), _readable(server):
+            yield Reader(connection, position)
+
+    @contextmanager
+    def view_on(self, server: Server) -> Iterator[ReadUnit]:
+        """A snapshot of *server*, whatever it is now. Raises `Unavailable`."""
+        with self.servers.reading(server) as (connection, position), _readable(server):
+            yield Reader(connection, position)
+
+    def update(self) -> AbstractContextManager[WriteUnit]:
+        """Leaving the block commits all of it or nothing; raises `WritesUnavailable` when it cannot be kept, and `Crossed`
+        when another update was in its way: then it can be made again."""
+        return self._update()
+
+    def is_writable(self) -> bool:
+        return not self.why_read_only()
+
+    def why_read_only(self) -> str:
+        """Asked of the primary at most once a second."""
+        with self._asking:
+            if time.monotonic() - self._asked_at >= FRESH_SECONDS:
+                self._why_not = self._ask()
+                self._asked_at = time.monotonic()
+            why_not = self._why_not
+        return why_not or (self.gate.why_closed() if self.gate is not None else "")
+
+    def take_fallback(self) -> bool:
+        """Whether this thread was shown the standby, for want of a primary, since it was asked last."""
+        was = bool(getattr(self._shown, "is_fallback", False))
+        self._shown.is_fallback = False
+        return was
+
+    # ---- how
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Server, Connection, Position]]:
+        server = self.servers.primary
+        begun = self.servers.reading(server)
+        try:
+            connection, position = begun.__enter__()
+        except Unavailable:
+            server = self.servers.standby
+            begun = self.servers.reading(server)
+            connection, position = begun.__enter__()
+            self._shown.is_fallback = True
+        try:
+            yield server, connection, position
+        finally:
+            begun.__exit__(None, None, None)
+
+    @contextmanager
+    def _update(self) -> Iterator[WriteUnit]:
+        passing = self.gate.enter() if self.gate is not None else None
+        committed: Position | None = None
+        try:
+            with self.servers.writing() as (connection, position), _writable(self.servers.primary):
+                unit = Writer(connection, position)
+                yield unit
+                committed = self._finish(connection, unit, passing)
+        finally:
+            if passing is not None:
+                passing.leave(committed)
+        if committed is not None:
+            for call in self.after_commit:
+                call(committed)
+
+    def _finish(self, connection: Connection, unit: Writer, passing: Pass | None) -> Position | None:
+        if passing is not None:
+            passing.commits()
+        committing = unit.prepare()
+        if committing is None:
+            return None
+        try:
+            lsn = commit(connection)
+        except psycopg.OperationalError as error:
+            if not is_lost(error):
+                raise
+            connection.close()
+            lsn = self._outcome(committing, error)
+        return Position(committing.position.timeline, lsn, "") if unit.is_change else None
+
+    def _outcome(self, committing: Committing, error: psycopg.Error) -> int:
+        """The connection broke during the COMMIT: the server that took it knows. Returns the end of its log when it was kept.
+
+        Raises `WritesUnavailable`, that says so when the outcome stays unknown.
+        """
+        deadline = time.monotonic() + OUTCOME_SECONDS_MAX
+        server = self.servers.primary
+        while committing.xid and time.monotonic() < deadline:
+            try:
+                status, lsn = _status(server, committing)
+            except psycopg.OperationalError:
+                status, lsn = "", 0
+            if status == "committed":
+                return lsn
+            if status == "aborted":
+                raise unwritable() from error
+            time.sleep(0.05)
+        _log.error("outcome of a commit unknown", commit=str(committing.id), why=" ".join(str(error).split())[:200])
+        raise WritesUnavailable(UNKNOWN, None) from error
+
+    def _ask(self) -> str:
+        try:
+            with self.servers.writing():
+                return ""
+        except WritesUnavailable as error:
+            return error.message
+
+
+def _status(server: Server, committing: Committing) -> tuple[str, int]:
+    """What became of a transaction; "" when *server* is not the one that took it any more."""
+    with server.connect() as connection:
+        position, is_standby = begin_writing(connection)
+        if is_standby or position.timeline != committing.position.timeline:
+            return "", 0
+        row = connection.execute("SELECT pg_xact_status(%s::xid8)", [committing.xid]).fetchone()
+        return (row[0] or "" if row else ""), position.lsn
+
+
+@contextmanager
+def _readable(server: Server) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _meaning(server, error, unreadable) from error
+
+
+@contextmanager
+def _writable(server: Server) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _meaning(server, error, refusal) from error
+
+
+def _meaning(server: Server, error: psycopg.Error, meaning: Callable[[psycopg.Error], ShopError | None]) -> Exception:
+    refused = meaning(error)
+    if refused is None:
+        return error
+    _log.warning("database refused", server=server.name, why=" ".join(str(error).split())[:200])
+    return refused

@@ -57,6 +57,11 @@ class ClusterControl:
     def state(self) -> MachineState:
         return msgspec.convert(self._ask("state"), MachineState)
 
+    def urls(self) -> tuple[str, str]:
+        """The addresses of A and B for the shop, with the password in them."""
+        a, b = self._ask("urls")
+        return str(a), str(b)
+
     def link(self) -> LinkState:
         return self.state().link
 
@@ -167,6 +172,7 @@ def _doings(machine: Machine, end: Callable[[], None]) -> Mapping[str, Callable[
     return {
         "ping": lambda: True,
         "state": machine.state,
+        "urls": machine.urls,
         "set_link": machine.wan.set,
         "cut": machine.wan.cut,
         "mend": machine.wan.mend,

@@ -20,6 +20,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from shop.cluster import account as accounts
 from shop.cluster import programs
@@ -29,6 +30,7 @@ from shop.errors import SettingError
 
 SIDES = ("a", "b")
 ADMIN, SHOP, STANDBY = "postgres", "shop", "standby"
+PORT = 5432  # part of a socket's name, no port of the machine
 SOCKETS_ROOT = Path("/tmp")  # noqa: S108 -- the folder in it is made by us, or refused
 
 
@@ -89,6 +91,21 @@ def sockets_of(instance: Path) -> Path:
     """The same short path for the same instance and user, always."""
     name = hashlib.sha256(os.fsencode(instance.resolve())).hexdigest()[:10]
     return SOCKETS_ROOT / f"antipode-{os.geteuid()}-{name}"
+
+
+def shop_urls(instance: Path) -> tuple[str, str] | None:
+    """The addresses of A and B for the shop's role, with its password; None where there never was a cluster."""
+    path = instance / "cluster" / "passwords.json"
+    if not path.exists():
+        return None
+    password = _passwords(path)[SHOP]
+    return url(sockets_of(instance) / "a", SHOP, password), url(sockets_of(instance) / "b", SHOP, password)
+
+
+def url(sockets: Path, role: str, password: str, database: str = SHOP) -> str:
+    """An address for whoever connects through a socket in *sockets*."""
+    host = quote(str(sockets), safe="")
+    return f"postgresql://{role}:{quote(password, safe='')}@/{database}?host={host}&port={PORT}"
 
 
 def _make_sockets(ground: Ground) -> None:

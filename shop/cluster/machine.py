@@ -8,9 +8,9 @@ from typing import Literal
 import msgspec
 import structlog
 
-from shop.cluster.ground import ADMIN, SHOP, Ground
+from shop.cluster.ground import ADMIN, PORT, SHOP, Ground
 from shop.cluster.pair import Pair
-from shop.cluster.server import PORT, PostgresServer, StopMode
+from shop.cluster.server import PostgresServer, StopMode
 from shop.cluster.wan import Wan
 from shop.errors import SettingError
 

@@ -19,8 +19,8 @@ import psycopg
 from psycopg import sql
 
 from shop.cluster import launch
-from shop.cluster.ground import ADMIN, SHOP, STANDBY, Ground
-from shop.cluster.server import PORT, PostgresServer, slot_of
+from shop.cluster.ground import ADMIN, PORT, SHOP, STANDBY, Ground
+from shop.cluster.server import PostgresServer, slot_of
 from shop.errors import SettingError
 
 # What the shop may do besides using its own database. `docs/cluster.md` asks the same of somebody's own servers.

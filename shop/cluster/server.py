@@ -16,18 +16,16 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import psycopg
 
 from shop.cluster import launch
-from shop.cluster.ground import ADMIN, SHOP, STANDBY, Ground
+from shop.cluster.ground import ADMIN, PORT, SHOP, STANDBY, Ground, url
 from shop.errors import SettingError
 
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 LOG_BYTES_MAX = 5 * 1024 * 1024
-PORT = 5432  # part of a socket's name, no port of the machine
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -131,8 +129,7 @@ class PostgresServer:
 
     def url(self, role: str = SHOP, database: str = SHOP) -> str:
         """For whoever connects; holds the password."""
-        host = quote(str(self._socket_folder), safe="")
-        return f"postgresql://{role}:{quote(self.ground.passwords[role], safe='')}@/{database}?host={host}&port={PORT}"
+        return url(self._socket_folder, role, self.ground.passwords[role], database)
 
     @contextmanager
     def connect(self, database: str = "postgres") -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

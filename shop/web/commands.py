@@ -27,6 +27,7 @@ from shop.passwords import generate_password, hash_password
 from shop.replication.audit import Audit
 from shop.replication.pair import EVEN_NAME, ODD_NAME, resync_from
 from shop.replication.restore import restore
+from shop.web.cluster_command import add_check_cluster
 from shop.web.control import TOKEN_HEADER
 from shop.web.drills_command import add_drill
 from shop.web.operations import WHO, Operations, Result
@@ -54,6 +55,7 @@ def group(open_operations: OpenOperations, clock: Clock) -> AppGroup:
     _add_repairs(shop, desk, clock)
     _add_password(shop, desk)
     add_drill(shop, desk, _confirm)
+    add_check_cluster(shop)
     return shop
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from shop.cluster import ground, programs
+from shop.cluster import check, ground, programs
+from shop.cluster.check import Verdict
 from shop.cluster.control import ClusterControl, ClusterRefused, ClusterUnreachable
 from shop.cluster.ground import SHOP
 from shop.cluster.machine import Machine
@@ -392,3 +393,27 @@ def test_a_folder_that_the_databases_user_cannot_come_to_is_named(monkeypatch):
 
         with pytest.raises(SettingError, match=rf"{outer} is closed to it"):
             ground.prepare(outer / "instance")
+
+
+# The check
+
+
+def test_the_check_finds_nothing_to_change_in_our_own_pair_and_tells_of_a_standby_that_is_gone(pair):
+    urls = (pair.a.url(), pair.b.url())
+    wait_until(lambda: {row.verdict for row in check.check(urls, workers=2)} == {Verdict.OK})
+
+    pair.b.stop()
+
+    rows = [row for row in check.check(urls, workers=2) if row.verdict is not Verdict.OK]
+    assert [(row.server, row.what) for row in rows] == [("B", "connection")]
+
+
+def test_the_check_of_one_who_may_nothing_names_what_is_missing(pair):
+    with pair.a.connect(SHOP) as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'guest'")
+        guest = pair.a.url().replace(f"shop:{pair.a.ground.passwords[SHOP]}", "guest:guest")
+
+        rows = {row.what: row.verdict for row in check.check((guest, pair.b.url()), workers=2) if row.server == "A"}
+
+    assert rows["pg_monitor"] == rows["right to make tables"] == Verdict.CHANGE
+    assert rows["pg_promote"] == rows["ALTER SYSTEM synchronous_commit"] == Verdict.CANNOT

@@ -34,7 +34,7 @@ class Inode:
 class Op:
     """One operation; `note` is what the test had been promised when it began."""
 
-    kind: str  # create, write, truncate, sync, replace, unlink, sync_folder
+    kind: str  # create, write, truncate, sync, sync_failed, replace, unlink, sync_folder
     inode: int = -1
     path: Path | None = None
     target: Path | None = None
@@ -157,6 +157,7 @@ class _Platter:
     names: dict[Path, int]
     data: dict[int, bytearray]
     pending: dict[int, list[Op]] = field(default_factory=dict)
+    given_up: dict[int, list[Op]] = field(default_factory=dict)  # by an fsync that failed: no later one will write them
     directory: list[Op] = field(default_factory=list)
 
     def take(self, op: Op) -> None:
@@ -169,6 +170,8 @@ class _Platter:
         elif op.kind == "sync":
             for change in self.pending.pop(op.inode, []):
                 _apply(self.data[op.inode], change)
+        elif op.kind == "sync_failed":
+            self.given_up.setdefault(op.inode, []).extend(self.pending.pop(op.inode, []))
         else:
             _rename(self.names, [change for change in self.directory if _folder(change) == op.path])
             self.directory = [change for change in self.directory if _folder(change) != op.path]
@@ -248,7 +251,7 @@ def _combinations(variants: list[list[bytes]]) -> Iterator[tuple[bytes, ...]]:
 def _torn(platter: _Platter, inode: int, chance: random.Random) -> list[bytes]:
     """The file with its unsynced changes kept, then with them lost, then with some of them lost or torn, in any order."""
     data = platter.data[inode]
-    ops = platter.pending.get(inode, [])
+    ops = platter.given_up.get(inode, []) + platter.pending.get(inode, [])
     if not ops:
         return [bytes(data)]
     kinds = [_with(data, ops), bytes(data)]

@@ -3,6 +3,7 @@
 All of them raise OSError. None of them retries: what to do about a failure is the store's decision.
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -54,8 +55,13 @@ class Files:
         os.ftruncate(fd, size)
 
     def sync(self, fd: int) -> None:
-        """The file's bytes and its length are on the disk when this returns; one that raised must never be tried again."""
+        """The file's bytes and its length are on the disk when this returns; one that raised must never be tried again.
+
+        A file that has lost its name (its folder was removed) counts as one that the disk refuses: it is gone with this process.
+        """
         os.fdatasync(fd)
+        if not os.fstat(fd).st_nlink:
+            raise OSError(errno.ENOENT, "The file was removed")
 
     def replace(self, source: Path, target: Path) -> None:
         """*target* is the old file or the new one at any moment; which of them after a power cut is open until `sync_folder`."""

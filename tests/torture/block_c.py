@@ -1,0 +1,246 @@
+"""Block C: the Nth operation on the disk fails, for every N until a run in which none does; then memory; then real disks that are full.
+
+A point is one fault; a state one look at what was left: by a restart, and by a power cut right after the fault. The client is told the
+truth: what was acknowledged is there, what was refused is not, and what is unknown (an fsync failed) is there once or not at all.
+"""
+
+import itertools
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from unittest import mock
+
+from shop.store import OutcomeUnknown, Store, StoreError, StoreFull, StoreReadOnly, is_absent
+from tests.simdisk import SimDisk, crash_states, platters
+from tests.storekit import PATH, contents, create
+from tests.torture import real_faults
+from tests.torture.block_a import small_files
+from tests.torture.faults import Fault, FaultyDisk, faults
+from tests.torture.ledger import Contents, changed, is_conserved, reopen, sale
+from tests.torture.tally import Counts, Tally, progress
+
+MINIMUM = Counts(points=660 + 660 + 30 + 6, states=2_000)
+COMMITS, CHECKPOINTS_AFTER = 20, (7, 14)
+EMPTY: Contents = {"things": {}, "notes": {}}
+LANE_EVERY = 5  # operation of a lane
+CUTS_MAX = 12  # disks a power cut may leave, looked at per fault
+
+
+def run(*, whole: bool) -> Tally:
+    tally = Tally()
+    with small_files(cut_bytes=900):
+        tally.add(io_faults(1 if whole else LANE_EVERY))
+        tally.add(memory_faults())
+    tally.add(real_faults.run())
+    return tally
+
+
+def io_faults(step: int) -> Tally:
+    """Of operations every *step*th one."""
+    tally = Tally()
+    at, kinds = 1, set()
+    while True:
+        progress(f"C: operation {at}, {tally.points:,} faults so far")
+        hit = [disk.kind for disk in (with_fault(fault, tally) for fault in faults(at)) if disk.kind]
+        if not hit:
+            break
+        kinds.update(hit)
+        at += step
+    never = {"create", "open", "write", "sync", "sync_folder", "replace", "pread"} - kinds if step == 1 else set()
+    tally.violations += [f"no {kind} was made to fail" for kind in sorted(never)]
+    return tally
+
+
+def with_fault(fault: Fault, tally: Tally) -> FaultyDisk:
+    disk = FaultyDisk(fault)
+    client = Client(str(fault), disk, tally)
+    client.work()
+    disk.mend()
+    is_another_way = not fault.is_short or disk.kind == "write"
+    if disk.kind and is_another_way:
+        client.name = f"{fault}, a {disk.kind}"
+        tally.points += 2  # a restart after it, and a power cut right after it
+        client.check_after()
+    return disk
+
+
+class Client:
+    """Sells, writes down what it was told, and looks afterwards whether it was the truth."""
+
+    def __init__(self, name: str, disk: FaultyDisk, tally: Tally) -> None:
+        self.name = name
+        self.disk = disk
+        self.tally = tally
+        self.model: Contents = EMPTY  # what was acknowledged
+        self.unknown: Contents | None = None
+        self.store: Store | None = None
+
+    def work(self) -> None:
+        try:
+            self._work()
+        except AssertionError as broken:
+            self.broken(str(broken))
+
+    def check_after(self) -> None:
+        try:
+            self._mended()
+        except AssertionError as broken:
+            self.broken(str(broken))
+        self._check("restart", SimDisk(self.disk.files()))
+        self._power_cuts()
+
+    def broken(self, why: str) -> None:
+        self.tally.violations.append(f"{self.name}: {why}")
+
+    def _work(self) -> None:
+        try:
+            self.store = create(PATH, self.disk)
+        except (OSError, MemoryError):
+            return
+        for number in range(COMMITS):
+            self.commit(number)
+            if number in CHECKPOINTS_AFTER:
+                with suppress(OSError, MemoryError):
+                    self.store.checkpoint()
+                unlocked(self.store)
+                self.read()
+
+    def commit(self, number: int) -> None:
+        assert self.store is not None
+        unlocked(self.store)
+        had_failed = self.disk.has_sync_failed and self.store.needs_restart
+        after = changed(self.model, sale(number))
+        try:
+            with self.store.update() as unit:
+                sale(number)(unit)
+        except StoreFull:
+            pass
+        except OutcomeUnknown:
+            self.unknown = after
+        except StoreReadOnly:
+            assert self.store.needs_restart, "refused, and nothing says that a restart is needed"
+        except (StoreError, OSError, MemoryError):
+            # Nobody was told that it was kept. Whether it is there may be open only if nothing is written any more.
+            if self.store.needs_restart:
+                self.unknown = self.unknown or after
+        else:
+            assert not had_failed, "a success after a failed fsync"
+            self.model = after
+        self.read()
+
+    def read(self) -> None:
+        """Readers see what was acknowledged, whatever the disk does."""
+        assert self.store is not None
+        found = contents(self.store)
+        assert found == self.model, f"readers see {found}"
+        assert is_conserved(found)
+
+    def _mended(self) -> None:
+        """All is well again: if it was not an fsync that failed, writes resume by themselves."""
+        if self.store is None:
+            return
+        if self.store.needs_restart:
+            assert self.store.problem.endswith("until it is restarted."), self.store.problem
+            return
+        assert not self.disk.has_sync_failed, "an fsync failed, and writes go on"
+        before = self.model
+        self.store._maintain()
+        assert self.store.is_writable, f"space is back, and it says: {self.store.problem}"
+        self.commit(COMMITS)
+        assert self.model is not before, "writes did not resume"
+
+    def _power_cuts(self) -> None:
+        """Right after the fault, and right after the restart that follows it: what a restart has shown must not go again."""
+        *_, (k, platter) = platters(self.disk)
+        for state in list(crash_states(platter, seed=k))[:CUTS_MAX]:
+            self._check("power cut", SimDisk(state))
+        self._check("restart, then power cut", self.disk)
+        if self.tally.violations:
+            return
+        shown = self._opened(self.disk)
+        *_, (k, platter) = platters(self.disk)
+        for state in list(crash_states(platter, seed=k))[:CUTS_MAX]:
+            self.tally.states += 1
+            if self._opened(SimDisk(state)) != shown:
+                self.broken("what a restart showed was gone after a power cut")
+
+    def _check(self, how: str, disk: SimDisk) -> None:
+        self.tally.states += 1
+        allowed = [self.model] if self.unknown is None else [self.model, self.unknown]
+        try:
+            found = self._opened(disk)
+        except Exception as error:
+            self.broken(f"{how}: {type(error).__name__}: {error}")
+            return
+        if found not in allowed:
+            self.broken(f"{how}: {found} is there, {self.model} was acknowledged")
+
+    def _opened(self, disk: SimDisk) -> Contents:
+        if is_absent(PATH, disk):
+            assert self.store is None, "an acknowledged store is gone"
+            return contents(create(PATH, disk))
+        return contents(reopen(disk))
+
+
+def unlocked(store: Store) -> None:
+    """No failure may leave a lock behind: the next commit would wait for ever."""
+    for name in ("_write_lock", "_append_lock", "_checkpoint_lock", "_leadership"):
+        assert not getattr(store, name).locked(), f"{name} is still held"
+
+
+# ---- memory
+
+STEPS = (
+    "shop.store.store.encode_core",
+    "shop.store.store.encode_line",
+    "shop.store.store.chain",
+    "shop.store.store.Ticket",
+    "shop.store.store.Changes.applied",
+    "shop.store.store.Changes.put",
+    "shop.store.maps.PersistentMap.with_changes",
+    "shop.store.log.Log.append",
+    "shop.store.log.Log.appended",
+    "shop.store.journal.JournalIndex.append",
+    "shop.store.journal.JournalIndex.without_first",
+    "shop.store.shown.Shown.committed",
+    "shop.store.shown.apply_to_lines",
+    "shop.store.shown.encode_small",
+    "shop.store.shown.write_file",
+    "shop.store.checkpoint.encode_header",
+)
+CALLS = (1, 2, 9)  # of each: the first, the second and one in the middle
+
+
+def memory_faults() -> Tally:
+    tally = Tally()
+    for step in STEPS:
+        for call in CALLS:
+            progress(f"C: memory runs out in {step}")
+            client = Client(f"memory runs out in {step}, call {call}", FaultyDisk(), tally)
+            with out_of_memory(step, call) as is_out:
+                client.work()
+            client.check_after()
+            tally.points += is_out()
+            if call == 1 and not is_out():
+                tally.violations.append(f"{step} was never called")
+    return tally
+
+
+@contextmanager
+def out_of_memory(step: str, call: int) -> Iterator[Callable[[], bool]]:
+    """The *call*th call of *step* raises MemoryError; yields whether it came to that."""
+    owner, _, name = step.rpartition(".")
+    real = getattr(pkgutil.resolve_name(owner), name)
+    calls = itertools.count(1)
+    reached = 0
+
+    def sometimes(*arguments: Any, **more: Any) -> Any:
+        nonlocal reached
+        reached = next(calls)
+        if reached == call:
+            raise MemoryError
+        return real(*arguments, **more)
+
+    with mock.patch(step, sometimes):
+        yield lambda: reached >= call

@@ -25,7 +25,6 @@ from shop.replication.contract import (
     Reading,
     Replication,
     Sabotage,
-    State,
     Token,
     Verdict,
 )
@@ -159,9 +158,6 @@ class Bench:
     def all_across(self) -> None:
         """Whatever the link says; raises `Conflict` when something is in the way."""
         self.replication.sync_now()
-
-    def is_equal(self) -> bool:
-        return self.replication.status().state is State.IN_SYNC
 
     def wait_until_equal(self) -> float:
         """On a shop that is sold from all the time no moment may be quite equal, so the drill's own last write is what counts."""

@@ -42,7 +42,7 @@ class Drills:
         self.parts = parts
         self._folder = DrillFolder(instance)
         self._audit = audit
-        self._pace_seconds = pace_seconds
+        self.pace_seconds = pace_seconds
         self._wait = wait
         self._thread: threading.Thread | None = None
 
@@ -189,7 +189,7 @@ class Drills:
         story.end(RunState.FAILED if wrong and state is RunState.PASSED else state, " ".join((sentence, *wrong)))
 
     def _play(self, story: "_Story", setting: Setting) -> tuple[RunState, str]:
-        bench = Bench(self.parts, setting, story, who=story.run.who, pace_seconds=self._pace_seconds)
+        bench = Bench(self.parts, setting, story, who=story.run.who, pace_seconds=self.pace_seconds)
         try:
             settings.open_link(self.parts.replication, self.parts.laboratory)
             return RunState.PASSED, story.drill.carry_out(bench)

@@ -103,12 +103,12 @@ def test_each_drill_by_keyboard_alone_and_without_javascript_ends_in_the_state_t
 def test_a_run_is_followed_without_a_reload_to_its_end_and_stopped_by_keyboard(served: Served, visit: Any) -> None:
     page = log_in(visit(served.url), served.url)
     before = served.shop.picture()
-    served.shop.drills._pace_seconds = 0.1
+    served.shop.drills.pace_seconds = 0.1
     page.goto(f"{INDEX}/two-admins")
     page.get_by_role("checkbox").check()
     page.get_by_role("button", name="Run this drill").click()
     expect(page.locator(".run__head")).to_contain_text("Passed", timeout=20_000)
-    served.shop.drills._pace_seconds = 2.0  # long enough to be looked at
+    served.shop.drills.pace_seconds = 2.0  # long enough to be looked at
     page.goto(f"{INDEX}/stale-read")
     page.get_by_role("button", name="Run this drill").click()
     expect(page.locator(".run__moving")).to_be_visible()
@@ -125,7 +125,7 @@ def test_a_run_is_followed_without_a_reload_to_its_end_and_stopped_by_keyboard(s
 
 @pytest.mark.parametrize(("size", "dark"), [(WIDE, False), (PHONE, True)], ids=["wide-light", "phone-dark"])
 def test_axe_finds_nothing_on_the_drills(served: Served, visit: Any, size: Any, dark: bool) -> None:
-    served.shop.drills._pace_seconds = 2.0
+    served.shop.drills.pace_seconds = 2.0
     page = log_in(visit(served.url, size=size, dark=dark), served.url)
     look(page, "the seven")
     page.goto(f"{INDEX}/primary-lost")
@@ -134,7 +134,7 @@ def test_axe_finds_nothing_on_the_drills(served: Served, visit: Any, size: Any, 
     page.get_by_role("button", name="Run this drill").click()
     expect(page.locator(".story__step--did").first).to_be_visible(timeout=10_000)
     look(page, "running")
-    served.shop.drills._pace_seconds = 0.1
+    served.shop.drills.pace_seconds = 0.1
     page.get_by_role("button", name="Stop it").click()
     expect(page.locator(".run__head")).to_contain_text("Stopped", timeout=10_000)
     look(page, "stopped")

@@ -106,7 +106,7 @@ def _serve_on(config: Config, listener: socket.socket, *, token: str, seat: Seat
             password = _first_start(parts)
         app = factory.create_app(parts.services, secret_key=secret_key(config))
         server = Server(logs.log_requests(app), listener)
-        runtime.install(app, _runtime(parts, server, token))
+        runtime.install(app, _runtime(parts, server, token, worker=seat.order.number if seat else 0))
         with parts.running():
             _log.info("started", address=address, pid=os.getpid())
             more = [*parts.banner, *(seat.order.banner or () if seat else ())]
@@ -148,9 +148,10 @@ def _first_start(parts: Parts) -> str:
         raise SettingError(f"{services.config.instance}: {why or error.message}") from error
 
 
-def _runtime(parts: Parts, server: Server, token: str) -> runtime.Runtime:
+def _runtime(parts: Parts, server: Server, token: str, *, worker: int) -> runtime.Runtime:
     return runtime.Runtime(
         token=token,
+        worker=worker,
         host=parts.services.config.host,
         queue_depth=server.queue_depth,
         connections=server.connections,

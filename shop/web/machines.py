@@ -40,8 +40,15 @@ def readyz() -> Response:
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """What there is to measure, in Prometheus' text format."""
-    return Response(generate_latest(_requests().registry), content_type=CONTENT_TYPE_LATEST, headers=_FRESH)
+    """What there is to measure, in Prometheus' text format.
+
+    Where several workers share the door, one of them answers: what it counts for itself carries its number, so that its counters
+    only grow; what is true of the shop does not.
+    """
+    server, requests = runtime(), _requests()
+    own = _Numbered(requests.registry, server.worker) if server is not None and server.worker else requests.registry
+    text = generate_latest(own) + generate_latest(requests.shop)
+    return Response(text, content_type=CONTENT_TYPE_LATEST, headers=_FRESH)
 
 
 def why_not_ready() -> str:
@@ -60,11 +67,27 @@ def _text(body: str, status: int = 200) -> Response:
     return Response(body, status, content_type="text/plain; charset=utf-8", headers=_FRESH)
 
 
+class _Numbered(Collector):
+    """Everything in *registry*, said by one worker."""
+
+    def __init__(self, registry: CollectorRegistry, worker: int) -> None:
+        self._registry = registry
+        self._worker = str(worker)
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [
+                sample._replace(labels={**sample.labels, "worker": self._worker}) for sample in metric.samples
+            ]
+            yield metric
+
+
 class _Requests:
     """Counts the requests of one application, and collects the rest when it is asked."""
 
     def __init__(self, app: Flask) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry()  # of this process
+        self.shop = CollectorRegistry()
         labels = ("endpoint", "status")
         self._total = Counter("shop_requests", "Requests answered.", labels, registry=self.registry)
         self._seconds = Histogram(
@@ -72,7 +95,8 @@ class _Requests:
         )
         self._known: dict[tuple[str, str], tuple[Counter, Histogram]] = {}  # looking up labels costs more than counting
         ProcessCollector(registry=self.registry)
-        self.registry.register(_State(app))
+        self.registry.register(_Process(app))
+        self.shop.register(_State(app))
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         key = (endpoint, f"{status // 100}xx")
@@ -91,7 +115,7 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         with self._app.app_context():
-            parts, server = services(), runtime()
+            parts = services()
             status = parts.replication.status()
             yield _gauge("shop_read_only", "1 while writes are refused.", float(not parts.repository.is_writable()))
             yield from _positions(status)
@@ -99,11 +123,25 @@ class _State(Collector):
             yield from _at_risk(status)
             if parts.alerts is not None:
                 yield _alerts(parts.alerts)
+
+    def describe(self) -> list[Metric]:
+        return []  # the registry would collect, before there is anything to collect from
+
+
+class _Process(Collector):
+    """Asks the server of this process."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def collect(self) -> Iterator[Metric]:
+        with self._app.app_context():
+            server = runtime()
             if server is not None:
                 yield from _server(server)
 
     def describe(self) -> list[Metric]:
-        return []  # the registry would collect, before there is anything to collect from
+        return []
 
 
 def _positions(status: Status) -> Iterator[Metric]:

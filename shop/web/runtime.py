@@ -23,6 +23,7 @@ class Runtime:
     is_stopping: Callable[[], bool]
     counters: Callable[[], Mapping[str, float]]  # of the store, by metric name; they only grow
     backup: Callable[[Path], Position]  # writes a consistent copy of db.json; raises OSError
+    worker: int = 0  # its number among those that share the door; 0 = there are no others
 
 
 def install(app: Flask, runtime: Runtime) -> None:

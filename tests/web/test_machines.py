@@ -1,5 +1,6 @@
 """The pages for machines, and the door for commands, without a server around them."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ def server(app, pair):
         ),
     )
     return state
+
+
+def test_one_worker_of_several_says_which_counts_are_its_own(app, client, server):
+    install(app, dataclasses.replace(app.extensions["antipode.runtime"], worker=2))
+    client.get("/")
+
+    lines = client.get("/metrics").text.splitlines()
+
+    assert 'shop_requests_total{endpoint="catalog.index",status="2xx",worker="2"} 1.0' in lines
+    assert 'shop_server_connections{worker="2"} 5.0' in lines
+    assert "shop_read_only 0.0" in lines
+    assert any(line.startswith("process_resident_memory_bytes{worker=") for line in lines)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])

@@ -31,6 +31,7 @@ from shop.memory import give_back_large_blocks
 from shop.server import Server, bind, url_of
 from shop.store import StoreError
 from shop.web import commands, factory, runtime
+from shop.web.migrate_command import House
 from shop.web.operations import Operations
 
 gc.freeze()
@@ -44,7 +45,7 @@ _log = structlog.get_logger("app")
 def create_app() -> Flask:
     """For the `flask` command line: the commands and nothing else. It opens no file; `python app.py` serves the shop."""
     app = Flask("shop")
-    app.cli.add_command(commands.group(_open_operations, SystemClock()))
+    app.cli.add_command(commands.group(_open_operations, _open_house, SystemClock()))
     return app
 
 
@@ -79,6 +80,14 @@ def _open(config: Config, clock: Clock) -> AbstractContextManager[Parts]:
             "SHOP_PRIMARY_URL is set, but this shop does not open PostgreSQL yet; unset it and SHOP_REPLICA_URL."
         )
     return embedded.open_parts(config, clock)
+
+
+@contextmanager
+def _open_house(config: Config) -> Iterator[House]:
+    from shop.assembly import moving  # its libraries take a while to load, and most commands need none of them
+
+    with moving.open_house(config, SystemClock()) as house:
+        yield house
 
 
 @contextmanager

@@ -30,10 +30,12 @@ from shop.replication.restore import restore
 from shop.web.cluster_command import add_check_cluster
 from shop.web.control import TOKEN_HEADER
 from shop.web.drills_command import add_drill
+from shop.web.migrate_command import House, add_migrate
 from shop.web.operations import WHO, Operations, Result
 from shop.web.verify_command import add_verify
 
 OpenOperations = Callable[[Config], AbstractContextManager[Operations]]
+OpenHouse = Callable[[Config], AbstractContextManager[House]]
 _ANSWER_SECONDS_MAX = 600.0  # a backup or a resync of a large shop takes its time
 
 
@@ -46,16 +48,18 @@ class Refused(click.ClickException):
         click.echo(f"antipode: {' '.join(self.message.split())}", err=True)
 
 
-def group(open_operations: OpenOperations, clock: Clock) -> AppGroup:
-    """The commands; *open_operations* opens the files of a folder whose lock the command holds."""
+def group(open_operations: OpenOperations, open_house: OpenHouse, clock: Clock) -> AppGroup:
+    """The commands; *open_operations* opens the files of a folder whose lock the command holds, *open_house* the two places where a
+    shop may live."""
     shop = AppGroup("shop", help="Look after the shop. Works while the server runs and while it does not.")
-    desk = _Desk(open_operations)
+    desk = _Desk(open_operations, open_house)
     _add_daily(shop, desk)
     add_verify(shop, desk)
     _add_repairs(shop, desk, clock)
     _add_password(shop, desk)
     add_drill(shop, desk, _confirm)
     add_check_cluster(shop)
+    add_migrate(shop, desk, _confirm)
     return shop
 
 
@@ -149,8 +153,9 @@ def _add_password(shop: AppGroup, desk: "_Desk") -> None:
 class _Desk:
     """Where commands are done: in the running server, or here."""
 
-    def __init__(self, open_operations: OpenOperations) -> None:
+    def __init__(self, open_operations: OpenOperations, open_house: OpenHouse) -> None:
         self._open = open_operations
+        self._open_house = open_house
 
     def perform(self, name: str, arguments: Mapping[str, Any] | None = None, *, needs_shop: bool = False) -> Result:
         """With *needs_shop*, a folder without a shop is left without one."""
@@ -176,6 +181,13 @@ class _Desk:
             logs.configure(level=logging.ERROR)  # what goes on is told by the command
             with lock, self._open(config) as operations, operations.running() if crosses else nullcontext():
                 yield operations.perform
+
+    @contextmanager
+    def house(self) -> Iterator[House]:
+        """A block with the files and the database of one shop; refused while a server has the files open."""
+        with _one_line(), self._open_house(load(os.environ)) as house:
+            logs.configure(level=logging.ERROR)
+            yield house
 
     def alone(self) -> "_Alone":
         """A block that owns the instance folder; refused while a server runs."""

@@ -1,0 +1,44 @@
+"""The shop's records on two servers, opened: looked at, brought up to date where there is a primary, closed in the end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from shop.errors import SettingError
+from shop.repository.postgres.migrations import migrate
+from shop.repository.postgres.pools import Servers
+from shop.repository.postgres.repository import PostgresRepository
+from shop.repository.postgres.roles import Roles
+
+
+@contextmanager
+def open_repository(instance: Path, urls: tuple[str, str]) -> Iterator[PostgresRepository]:
+    """Raises `SettingError` when the servers are not a pair, or when this shop has never had a primary and none answers.
+
+    Later it opens without a primary as well: its pages are then the standby's, and nothing is written.
+    """
+    servers = Servers(urls, Roles(instance))
+    servers.open()
+    try:
+        servers.look()
+        _bring_up_to_date(servers)
+        yield PostgresRepository(servers)
+    finally:
+        servers.close()
+
+
+def _bring_up_to_date(servers: Servers) -> None:
+    if not servers.roles.timeline:
+        raise SettingError(
+            "Neither server of SHOP_PRIMARY_URL and SHOP_REPLICA_URL answers as a primary: start it; then start the shop again."
+            " flask --app app shop check-cluster says more."
+        )
+    try:
+        with servers.primary.connect() as connection:
+            row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+            if row is not None and not row[0]:
+                migrate(connection)
+    except psycopg.OperationalError:
+        return  # it is down: what there is has the schema that it has

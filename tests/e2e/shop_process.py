@@ -34,6 +34,8 @@ def wait_until(is_so: Callable[[], T], *, seconds: float, what: str, every: floa
 class ShopProcess:
     """One shop folder, and the server that runs on it, if any."""
 
+    command: tuple[str, ...] = ("app.py",)
+
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.instance = folder / "instance"
@@ -48,25 +50,29 @@ class ShopProcess:
 
     def start(self, *, is_writable: bool = True) -> "ShopProcess":
         """Start the server and wait until it can take orders; until it is up at all when it is not to be *is_writable*."""
+        self.begin()
+        self.url = wait_until(self._address, seconds=START_SECONDS_MAX, what="the server announces its address")
+        page = "/readyz" if is_writable else "/healthz"
+        wait_until(lambda: self._answers(page), seconds=START_SECONDS_MAX, what=f"{page} says 200")
+        return self
+
+    def begin(self) -> None:
+        """Start the server and wait for nothing."""
         assert self._process is None, "already started"
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "app.py"],
+                [sys.executable, *self.command],
                 cwd=ROOT,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.url = wait_until(self._address, seconds=START_SECONDS_MAX, what="the server announces its address")
-        page = "/readyz" if is_writable else "/healthz"
-        wait_until(lambda: self._answers(page), seconds=START_SECONDS_MAX, what=f"{page} says 200")
-        return self
 
     def run_second(self) -> subprocess.CompletedProcess[str]:
         """Start another server on the same folder and wait for its end."""
         return subprocess.run(
-            [sys.executable, "app.py"],
+            [sys.executable, *self.command],
             cwd=ROOT,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -83,6 +89,13 @@ class ShopProcess:
     def terminate(self) -> int:
         """SIGTERM, as an operator would; returns the exit code."""
         return self._end(signal.SIGTERM)
+
+    def ended(self) -> int:
+        """Wait until it has ended by itself; returns the exit code."""
+        assert self._process is not None, "not started"
+        code = self._process.wait(timeout=START_SECONDS_MAX)
+        self._process = None
+        return code
 
     def signal(self, number: int) -> None:
         """Send a signal that does not end it."""
@@ -109,9 +122,7 @@ class ShopProcess:
     def _end(self, number: int) -> int:
         assert self._process is not None, "not started"
         self._process.send_signal(number)
-        code = self._process.wait(timeout=START_SECONDS_MAX)
-        self._process = None
-        return code
+        return self.ended()
 
     def _address(self) -> str:
         self._check_alive()

@@ -1,7 +1,8 @@
 """What has been lately: how the last commits crossed, and what both sides held after each of them.
 
 A state is a value that never changes and shares with its neighbours all that is the same, so that keeping the last of them costs
-little more than what changed between them. All of it lives in memory, bounded by number, and begins anew with each start.
+little more than what changed between them. All of it lives in memory, bounded by number and by how much changed, and begins anew with
+each start.
 """
 
 import threading
@@ -15,6 +16,7 @@ from shop.store import State
 
 JOURNEYS_KEPT = 500
 MOMENTS_KEPT = 200
+COMMITS_KEPT = 20_000  # between the first moment and the last: of a backlog that is caught up with, each moment is a thousand commits
 
 
 class Journey(NamedTuple):
@@ -42,7 +44,9 @@ class History:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._journeys: deque[Journey] = deque(maxlen=JOURNEYS_KEPT)
-        self._moments: deque[Moment] = deque(maxlen=MOMENTS_KEPT)
+        self._moments: deque[Moment] = deque()
+        self._distances: deque[int] = deque()  # of each moment from the one before, in commits
+        self._distance = 0  # their sum
         self._applied: deque[tuple[int, int, float]] = deque(maxlen=JOURNEYS_KEPT)  # timeline, LSN, moment
         self._verified: deque[tuple[int, int, float]] = deque(maxlen=JOURNEYS_KEPT)
         self._number = 0
@@ -57,9 +61,19 @@ class History:
             if last is None or last.replica is not there:
                 self._applied.append((there.position.timeline, there.position.lsn, now))
             self._number += 1
-            self._moments.append(
-                Moment(self._number, now, here, there, (pair.primary.path.name, pair.replica.path.name))
-            )
+            self._keep(Moment(self._number, now, here, there, (pair.primary.path.name, pair.replica.path.name)), last)
+
+    def _keep(self, moment: Moment, last: Moment | None) -> None:
+        """And forget the oldest ones, by number, and by what they hold that later ones do not."""
+        distance = (
+            0 if last is None else _between(last.primary, moment.primary) + _between(last.replica, moment.replica)
+        )
+        self._moments.append(moment)
+        self._distances.append(distance)
+        self._distance += distance
+        while len(self._moments) > MOMENTS_KEPT or (self._distance > COMMITS_KEPT and len(self._moments) > 2):
+            self._moments.popleft()
+            self._distance -= self._distances.popleft()
 
     def arrived(self, journeys: Iterable[Journey]) -> None:
         with self._lock:
@@ -87,6 +101,10 @@ class History:
     def verified_monotonic(self, timeline: int, lsn: int) -> float | None:
         with self._lock:
             return _first(self._verified, timeline, lsn)
+
+
+def _between(before: State, after: State) -> int:
+    return abs(after.position.lsn - before.position.lsn)
 
 
 def _first(marks: Iterable[tuple[int, int, float]], timeline: int, lsn: int) -> float | None:

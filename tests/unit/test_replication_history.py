@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shop.clock import ManualClock
+from shop.replication import history
 from shop.replication.contract import CommitState
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.failover import EmbeddedFailover
@@ -96,3 +97,25 @@ def test_a_lost_try_is_told_of_the_commit_that_lost_it(
     after = [replication.laboratory.journey(1, lsn) for lsn in range(1, 21)]
     assert [one.tries for one in ahead if one] == [one.tries for one in after if one]
     assert max(one.tries for one in after if one) > 1
+
+
+def test_catching_up_with_a_backlog_keeps_no_more_than_so_many_commits(
+    pair: Pair, replication: EmbeddedReplication, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "COMMITS_KEPT", 50)
+    monkeypatch.setattr("shop.replication.replicator.BATCH_BYTES", 5_000)
+    replication.pause()
+    for _ in range(100):
+        put_next(pair.primary)
+    replication.resume()
+    clock.advance(6)
+
+    while replication.sync_once(clock.monotonic()).applied:
+        moments = replication._replicator.history.moments()
+        assert moments[-1].replica is pair.replica.state
+        assert [moment.number for moment in moments] == list(range(moments[0].number, moments[-1].number + 1))
+        if len(moments) > 2:
+            assert moments[-1].replica.position.lsn - moments[1].replica.position.lsn <= 50
+
+    assert replication.laboratory.past() is not None
+    assert pair.replica.position == pair.primary.position

@@ -34,7 +34,7 @@ class Inode:
 class Op:
     """One operation; `note` is what the test had been promised when it began."""
 
-    kind: str  # create, write, truncate, sync, sync_failed, replace, unlink, sync_folder
+    kind: str  # create, write, truncate, sync, sync_failed, replace, link, unlink, sync_folder
     inode: int = -1
     path: Path | None = None
     target: Path | None = None
@@ -130,6 +130,11 @@ class SimDisk:
         del self.names[source]
         self.names[target] = inode
 
+    def link(self, source: Path, second: Path) -> None:
+        inode = self._named(source)
+        self._did(Op("link", inode.id, source, second))
+        self.names[second] = inode
+
     def sync_folder(self, folder: Path) -> None:
         self._did(Op("sync_folder", path=folder))
 
@@ -161,7 +166,7 @@ class _Platter:
     directory: list[Op] = field(default_factory=list)
 
     def take(self, op: Op) -> None:
-        if op.kind in ("create", "replace", "unlink"):
+        if op.kind in ("create", "replace", "link", "unlink"):
             self.directory.append(op)
             if op.kind == "create":
                 self.data[op.inode] = bytearray()
@@ -197,6 +202,9 @@ def _rename(names: dict[Path, int], ops: list[Op]) -> None:
             names[op.path] = op.inode
         elif op.kind == "unlink":
             names.pop(op.path, None)
+        elif op.kind == "link":
+            assert op.target is not None
+            names[op.target] = op.inode
         else:
             assert op.target is not None
             names[op.target] = op.inode

@@ -67,6 +67,10 @@ class Files:
         """*target* is the old file or the new one at any moment; which of them after a power cut is open until `sync_folder`."""
         os.replace(source, target)
 
+    def link(self, source: Path, second: Path) -> None:
+        """The file *source* under a *second* name, too; both are sure after `sync_folder`."""
+        os.link(source, second)
+
     def sync_folder(self, folder: Path) -> None:
         """The names in *folder* are on the disk when this returns."""
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from shop.clock import ManualClock
 from shop.errors import SettingError
 from shop.models import Order
 from shop.replication.pair import resync_from
+from shop.replication.restore import restore
 from tests.builders import NOW
 from tests.failoverkit import BY, Shop, contents
 from tests.simdisk import Disk, SimDisk, crash_states, platters
@@ -16,6 +18,7 @@ from tests.torture.tally import Tally
 
 FOLDER = Path("/disk")
 ODD, EVEN = FOLDER / "db.json", FOLDER / "db_async.json"
+BACKUP = FOLDER / "backup.json"
 ACROSS, LOST = 2, 2
 STOCK = 100
 
@@ -28,6 +31,7 @@ def workloads(whole: bool) -> dict[str, Callable[[], Tally]]:
         "the start after a promotion": lambda: rejoin(first=6, second=11) if whole else rejoin(first=24, second=31),
         "the primary is lost": lambda: resync(lost=ODD),
         "the replica is lost": lambda: resync(lost=EVEN),
+        "a backup is restored": restored,
     }
 
 
@@ -44,6 +48,7 @@ class Orders:
             self.shop.failover.switch_over(by=BY)
         self.across: list[Order] = [self.shop.order() for _ in range(ACROSS)]
         self.shop.cross()
+        self.shop.pair.primary.write_copy(BACKUP)
         self.lost: list[Order] = [self.shop.order() for _ in range(LOST)]
         self.old_timeline = self.shop.pair.primary.position.timeline
 
@@ -192,6 +197,37 @@ def resync(*, lost: Path) -> Tally:
     cuts = ((k, state, k == end) for k, platter in platters(working) for state in crash_states(platter, seed=k))
     if set(_each(sweep, cuts, check)) != {True, False}:
         sweep.broken("all of it", "not both a refusal and a start were seen")
+    return sweep.tally
+
+
+# ---- a backup takes the place of both
+
+
+def restored() -> Tally:
+    """Cut anywhere it is the old shop or the restored one, which sells; the restore can be run again, whatever was left."""
+    orders = Orders()
+    sweep = Sweep("a backup is restored")
+
+    def check(state: Disk, is_confirmed: bool) -> bool:
+        disk = SimDisk(state)
+        shop = Shop(FOLDER, ManualClock(NOW), files=disk)
+        is_restored = shop.pair.primary.position.timeline > orders.old_timeline
+        assert is_restored or not is_confirmed, "a confirmed restore is undone"
+        assert shop.numbers() == orders.numbers(is_short=is_restored), shop.numbers()
+        assert shop.pair.primary.is_writable, shop.pair.primary.problem
+        if is_restored and not is_confirmed:
+            restore(FOLDER, BACKUP, ManualClock(NOW + timedelta(seconds=1)), files=disk)
+            shop = Shop(FOLDER, ManualClock(NOW), files=disk)
+            assert shop.numbers() == orders.numbers(is_short=True), "run again, it did something else"
+        check_goes_on(shop, orders)
+        return is_restored
+
+    working = SimDisk(orders.disk.files())
+    restore(FOLDER, BACKUP, ManualClock(NOW), files=working)
+    end = len(working.trace)
+    cuts = ((k, state, k == end) for k, platter in platters(working) for state in crash_states(platter, seed=k))
+    if set(_each(sweep, cuts, check)) != {True, False}:
+        sweep.broken("all of it", "not both the old shop and the restored one were seen")
     return sweep.tally
 
 

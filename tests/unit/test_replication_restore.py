@@ -1,6 +1,5 @@
 """Going back to a backup: one rename decides, and nothing of either shop is lost on the way."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,6 @@ from tests.replicationkit import Sides
 
 BACKUP_COMMITS = 3
 LATER_COMMITS = 4
-
-
-class PowerCut(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture
@@ -143,64 +138,3 @@ def test_every_byte_of_a_damaged_backup_is_told_before_anything_is_touched(
             restore(folder, backup, clock)
 
     assert files(folder) == before
-
-
-CALLS = ("mkdir", "link", "replace", "unlink", "fsync", "fdatasync", "pwrite", "rmdir", "truncate")
-
-
-def test_a_crash_at_any_step_leaves_the_old_shop_or_the_restored_one(
-    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And the restore can be run again, whatever was left."""
-    outcomes: list[int] = []
-    for step in range(1, 200):
-        sides = Sides(fresh(tmp_path / f"{step}"), clock)
-        backup = tmp_path / f"{step}.json"
-        sides.commit(BACKUP_COMMITS)
-        sides.primary.write_copy(backup)
-        sides.commit(LATER_COMMITS)
-        with monkeypatch.context() as patch:
-            cut_power_at(step, patch)
-            try:
-                restore(sides.folder, backup, clock)
-            except PowerCut:
-                pass
-            else:
-                break
-        pair = open_pair(sides.folder, clock)
-        outcomes.append(sold(pair.primary))
-        assert pair.primary.is_writable
-        assert pair.primary.path.name == "db.json"
-        pair.close()
-        clock.advance(1)
-        restore(sides.folder, backup, clock)
-        pair = open_pair(sides.folder, clock)
-        assert (sold(pair.primary), sold(pair.replica)) == (BACKUP_COMMITS, BACKUP_COMMITS)
-        pair.close()
-
-    assert len(outcomes) > 15
-    assert sorted(outcomes, reverse=True) == outcomes, "one step decides, and then it is decided"
-    assert set(outcomes) == {BACKUP_COMMITS + LATER_COMMITS, BACKUP_COMMITS}
-
-
-def fresh(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def cut_power_at(step: int, patch: pytest.MonkeyPatch) -> None:
-    """The process ends before its *step*-th change of the file system."""
-    count = 0
-
-    def guarded(real):
-        def call(*args, **options):
-            nonlocal count
-            count += 1
-            if count >= step:
-                raise PowerCut
-            return real(*args, **options)
-
-        return call
-
-    for name in CALLS:
-        patch.setattr(os, name, guarded(getattr(os, name)))

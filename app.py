@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] = ()) -> int:
 def _open(config: Config, clock: Clock) -> AbstractContextManager[Parts]:
     """What the settings ask for, opened."""
     if config.primary_url:
-        raise SettingError(
-            "SHOP_PRIMARY_URL is set, but this shop does not open PostgreSQL yet; unset it and SHOP_REPLICA_URL."
-        )
+        from shop.assembly import postgres  # its libraries take a while to load, and most shops need none of them
+
+        return postgres.open_parts(config, clock)
     return embedded.open_parts(config, clock)
 
 

@@ -1,0 +1,1 @@
+"""Streaming replication between two PostgreSQL servers, looked at, steered and survived, in the contract of `shop/replication`."""

@@ -55,18 +55,24 @@ class Log:
             raise StoreFull(
                 f"{self.path} could not be written ({error.strerror or error}); nothing was kept"
             ) from error
-        self._keep_room(self.index.end + len(data))
+        self._keep_room(len(data))
         started = time.perf_counter()
         sync(self._files, self._fd)
         self.sync_seconds += time.perf_counter() - started
         self.syncs += 1
 
-    def _keep_room(self, end: int) -> None:
-        """When the lines, which end at *end*, have used up the room: make some more, to be confirmed together with them."""
+    def _keep_room(self, length: int) -> None:
+        """When the lines just written have used up the room: make some more, to be confirmed together with them.
+
+        Not after a batch that is longer than the room would be: to the next such batch it would be of no use.
+        """
+        end = self.index.end + length
         if end <= self._room_end:
             return
         self._room_end = end
         room = min(max(end, ROOM_MIN_BYTES), ROOM_MAX_BYTES)
+        if length > room:
+            return
         try:
             self._files.write(self._fd, bytes(room), end)
         except OSError:

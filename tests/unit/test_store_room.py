@@ -2,15 +2,16 @@
 
 import errno
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shop.store import OutcomeUnknown, Store, StoreFull, is_absent
 from shop.store.files import Files
 from tests.simdisk import SECTOR, Disk, Op, SimDisk, platters
-from tests.storekit import JOURNAL, PATH, contents, create, put, reopen
+from tests.storekit import JOURNAL, PATH, Thing, commit_together, contents, create, put, reopen
 from tests.torture.ledger import Sweep, of_commits
 
 ROOM = 700  # a commit of these tests has some 300 bytes: every second or third makes room, and sectors lie across lines
@@ -58,7 +59,7 @@ def torn_journals(disk: SimDisk) -> Iterator[tuple[Disk, int]]:
             yield {**others, JOURNAL: any_sectors(platter.data[inode], platter.pending[inode], chance)}, acknowledged
 
 
-@pytest.mark.parametrize("together", [1, 4])
+@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.usefixtures("little_room")
 def test_any_sectors_of_lines_and_room_leave_a_prefix_with_all_that_was_acknowledged(together: int) -> None:
     history = of_commits(40, 16, together)
@@ -84,6 +85,23 @@ def test_a_commit_does_not_make_the_file_longer_but_when_the_room_is_used_up() -
 
     assert len(lengths) < 8, "it grows by what it holds, so seldom"
     assert len(lines_of(disk)) == store.journal_bytes < disk.size(JOURNAL) <= 2 * store.journal_bytes + 4096
+
+
+@pytest.mark.usefixtures("little_room")
+def test_a_batch_longer_than_the_room_would_be_makes_none() -> None:
+    disk = SimDisk()
+    store = create(PATH, disk)
+    for number in range(3):
+        commit_together(store, *(_put(f"t{number}-{more}") for more in range(4)))
+        assert disk.size(JOURNAL) == store.journal_bytes
+    put(store, "a")
+
+    assert disk.size(JOURNAL) == store.journal_bytes + ROOM
+    assert contents(reopen(PATH, SimDisk(disk.files()))) == contents(store)
+
+
+def _put(id: str) -> Callable[[Any], None]:
+    return lambda unit: unit.put("things", id, Thing(id))
 
 
 def test_an_orderly_end_leaves_only_lines_and_any_other_is_read_all_the_same() -> None:

@@ -13,7 +13,7 @@ from shop.clock import Clock
 from shop.cluster.server import PostgresServer
 from shop.repository.contract import Repository
 from shop.repository.embedded import EmbeddedRepository
-from shop.repository.postgres.migrations import bring_up_to_date
+from shop.repository.postgres.opening import open_repository
 from shop.repository.postgres.pools import Servers
 from shop.repository.postgres.repository import PostgresRepository
 from shop.repository.postgres.roles import Roles
@@ -134,8 +134,8 @@ ALTER SEQUENCE order_numbers RESTART
 
 def migrated(server: PostgresServer, folder: Path) -> PostgresServer:
     """*server* with the shop's tables."""
-    servers = Servers((server.url(), f"postgresql:///nobody?host={folder}"), Roles(folder))
-    bring_up_to_date(servers)
+    with open_repository(folder, (server.url(), f"postgresql:///nobody?host={folder}")):
+        pass
     return server
 
 

@@ -24,16 +24,17 @@ RETRY_SECONDS = 2
 SILENT = "The database did not answer in time"
 
 _SETTINGS = {
-    "statement_timeout": f"{STATEMENT_SECONDS_MAX:g}s",
     "lock_timeout": f"{LOCK_SECONDS_MAX:g}s",
     "idle_in_transaction_session_timeout": f"{IDLE_SECONDS_MAX:g}s",
     "timezone": "UTC",
+    "jit": "off",  # it compiles for longer than these queries run
     "plan_cache_mode": "force_custom_plan",  # a search for a rare word and one for a common word want different plans
 }
 
 # A commit that is confirmed is on the disk, whatever the server was told; what it shall wait for beyond that is the server's setting.
 _CONFIGURE = f"""
 SELECT (SELECT system_identifier::text FROM pg_control_system()),
+       set_config('statement_timeout', %s, false),
        {", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())},
        CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END
 """  # noqa: S608
@@ -74,9 +75,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 Row: TypeAlias = tuple[Any, ...]
 
 
-def configure(connection: Connection) -> None:
+def configure(connection: Connection, statement_seconds_max: float = STATEMENT_SECONDS_MAX) -> None:
     """For a new connection of a pool: the bounds of its statements, and whom it belongs to."""
-    row = connection.execute(_CONFIGURE).fetchone()
+    row = connection.execute(_CONFIGURE.encode(), [f"{statement_seconds_max * 1000:.0f}ms"]).fetchone()
     connection.system = row[0] if row else ""
 
 
@@ -161,5 +162,9 @@ def unwritable() -> WritesUnavailable:
     )
 
 
-def unreachable() -> Unavailable:
-    return Unavailable("The shop cannot reach its database at the moment. Please try again soon.", RETRY_SECONDS)
+class Unreachable(Unavailable):
+    """The server is not there: perhaps the other one is."""
+
+
+def unreachable() -> Unreachable:
+    return Unreachable("The shop cannot reach its database at the moment. Please try again soon.", RETRY_SECONDS)

@@ -2,16 +2,13 @@
 
 import hashlib
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 
 from shop.errors import SettingError
 from shop.repository.postgres.connection import Connection
-from shop.repository.postgres.pools import SETTINGS, Server, Servers
 
 FOLDER = Path(__file__).parent / "schema"
 LOCK = 0x616E7469  # of all who migrate this database
@@ -96,41 +93,3 @@ def _apply(connection: Connection, migration: Migration) -> bool:
             (migration.number, migration.name, migration.checksum),
         )
     return True
-
-
-def bring_up_to_date(servers: Servers) -> list[str]:
-    """Find the primary and apply what its schema lacks; returns the names. With no primary to be found nothing is done.
-
-    Raises `SettingError`, one line, for what an operator must put right.
-    """
-    servers.look()
-    server = servers.primary
-    try:
-        with closing(server.connect()) as connection:
-            if connection.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
-                return []
-            return migrate(connection)
-    except errors.InsufficientPrivilege as error:
-        raise SettingError(
-            f"The role in {SETTINGS[servers.roles.primary]} may not make tables: {_line(error)}."
-        ) from None
-    except psycopg.OperationalError as error:
-        if any(_answers(other) for other in servers.all):
-            return []
-        raise SettingError(
-            f"Neither the server of {SETTINGS[0]} nor the one of {SETTINGS[1]} can be reached: {_line(error)}."
-        ) from None
-
-
-def _answers(server: Server) -> bool:
-    try:
-        server.connect().close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-def _line(error: psycopg.Error) -> str:
-    """What the server or the library said, on one line; neither tells passwords."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

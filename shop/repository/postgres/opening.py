@@ -8,7 +8,7 @@ import psycopg
 
 from shop.errors import SettingError
 from shop.repository.postgres.migrations import migrate
-from shop.repository.postgres.pools import Servers
+from shop.repository.postgres.pools import SETTINGS, Servers
 from shop.repository.postgres.repository import PostgresRepository
 from shop.repository.postgres.roles import Roles
 
@@ -42,3 +42,8 @@ def _bring_up_to_date(servers: Servers) -> None:
                 migrate(connection)
     except psycopg.OperationalError:
         return  # it is down: what there is has the schema that it has
+    except psycopg.errors.InsufficientPrivilege as error:
+        why = str(error).splitlines()[0]
+        raise SettingError(
+            f"The role in {SETTINGS[servers.roles.primary]} may not make the shop's tables: {why}."
+        ) from error

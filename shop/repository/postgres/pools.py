@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 import structlog
@@ -24,6 +24,7 @@ from shop.errors import SettingError, Unavailable, WritesUnavailable
 from shop.repository.postgres.connection import (
     CONNECT_SECONDS_MAX,
     RETRY_SECONDS,
+    STATEMENT_SECONDS_MAX,
     Connection,
     begin_reading,
     begin_writing,
@@ -35,8 +36,6 @@ from shop.repository.postgres.connection import (
 from shop.repository.postgres.roles import NAMES, Agreed, Roles
 from shop.units import Position
 
-POOL_SECONDS_MAX = 3.0
-POOL_SIZE = 8  # as many as a worker has threads
 CALM_SECONDS = 1.0  # after a failure, before the next try
 LOOK_SECONDS = 0.05
 
@@ -45,6 +44,14 @@ T = TypeVar("T")
 
 _log = structlog.get_logger("postgres")
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it says at each attempt what is said here once
+
+
+class Bounds(NamedTuple):
+    """How much, and how long."""
+
+    connections: int = 8  # of each pool: as many as a worker has threads
+    pool_seconds: float = 3.0  # for a connection to come free
+    statement_seconds: float = STATEMENT_SECONDS_MAX
 
 
 class ServerGone(Exception):
@@ -58,14 +65,14 @@ class PoolExhausted(Exception):
 class Server:
     """One of the two, whatever its role: a pool for reading, one for writing. Safe from any thread."""
 
-    def __init__(self, name: str, url: str, *, size: int = POOL_SIZE, seconds_max: float = POOL_SECONDS_MAX) -> None:
+    def __init__(self, name: str, url: str, bounds: Bounds) -> None:
         self.name = name
         self.url = url
-        self._seconds_max = seconds_max
+        self._bounds = bounds
         self._failed_at = self._answered_at = -CALM_SECONDS
         self._why = ""
-        self._reading = self._pool("reads", size)
-        self._writing = self._pool("writes", size)
+        self._reading = self._pool("reads")
+        self._writing = self._pool("writes")
 
     def open(self) -> None:
         """Connects to nothing yet: the first who needs a connection makes it."""
@@ -85,11 +92,14 @@ class Server:
         """A connection outside the pools. Raises `psycopg.OperationalError`."""
         connection = Connection.connect(self.url, **_connect_arguments())
         try:
-            configure(connection)
+            self._configure(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _configure(self, connection: Connection) -> None:
+        configure(connection, self._bounds.statement_seconds)
 
     @contextmanager
     def reading(self) -> Iterator[tuple[Connection, Position]]:
@@ -136,7 +146,7 @@ class Server:
 
     def _begin(self, pool: "ConnectionPool[Connection]", begin: Callable[[Connection], T]) -> tuple[Connection, T]:
         """A connection that the server closed while it lay in the pool is found here, before anything was asked on it."""
-        deadline = time.monotonic() + self._seconds_max
+        deadline = time.monotonic() + self._bounds.pool_seconds
         for left in range(pool.max_size, -1, -1):
             connection = self._take(pool, deadline)
             try:
@@ -172,17 +182,17 @@ class Server:
             except PoolClosed as error:
                 raise ServerGone(self.name) from error
 
-    def _pool(self, use: str, size: int) -> "ConnectionPool[Connection]":
+    def _pool(self, use: str) -> "ConnectionPool[Connection]":
         return ConnectionPool(
             connection_class=_reporting(self),
             conninfo=self.url,
             kwargs=_connect_arguments(),
-            configure=configure,
+            configure=self._configure,
             min_size=0,
-            max_size=size,
+            max_size=self._bounds.connections,
             name=f"{self.name}-{use}",
             open=False,
-            timeout=self._seconds_max,
+            timeout=self._bounds.pool_seconds,
             reconnect_timeout=0,  # who needs a connection asks for it; nobody else tries
             num_workers=1,
         )
@@ -196,15 +206,12 @@ class Servers:
         urls: tuple[str, str],
         roles: Roles,
         *,
-        size: int = POOL_SIZE,
-        seconds_max: float = POOL_SECONDS_MAX,
+        bounds: Bounds | None = None,
     ) -> None:
         for setting, url in zip(SETTINGS, urls, strict=True):
             _check(setting, url)
         self.roles = roles
-        self.all = tuple(
-            Server(name, url, size=size, seconds_max=seconds_max) for name, url in zip(NAMES, urls, strict=True)
-        )
+        self.all = tuple(Server(name, url, bounds or Bounds()) for name, url in zip(NAMES, urls, strict=True))
         self._looking = threading.Lock()
         self._looked_at = -CALM_SECONDS
 
@@ -226,22 +233,23 @@ class Servers:
             server.close()
 
     def look(self) -> None:
-        """Ask both servers what they are, and agree on a primary with a higher timeline if there is one.
+        """Ask both servers what they are, and agree on the primary with the highest timeline, if there is one.
 
         A server that does not answer is no primary now. Raises `SettingError` for two primaries on one timeline, or for servers
         that are not copies of one another.
         """
-        for place, server in enumerate(self.all):
-            try:
-                with server.connect() as connection:
-                    position, is_standby = begin_writing(connection)
-                    system = connection.system
-            except psycopg.OperationalError:
-                continue
-            if is_standby:
-                self._check_system(system)
-            else:
-                self.roles.advance(primary=place, timeline=position.timeline, system=system)
+        answers = {place: answer for place, server in enumerate(self.all) if (answer := _ask(server))}
+        if len({answer.system for answer in answers.values()}) > 1:
+            raise SettingError(f"{SETTINGS[0]} and {SETTINGS[1]} name servers that are not copies of one another.")
+        primaries = {place: answer for place, answer in answers.items() if not answer.is_standby}
+        if not primaries:
+            return
+        place, best = max(primaries.items(), key=lambda one: one[1].timeline)
+        if len(primaries) > 1 and len({answer.timeline for answer in primaries.values()}) == 1:
+            raise SettingError(
+                f"Both servers say that they are primary on timeline {best.timeline}: stop the one that is not, it has forked."
+            )
+        self.roles.advance(primary=place, timeline=best.timeline, system=best.system, is_alone=len(answers) > 1)
 
     @contextmanager
     def writing(self) -> Iterator[tuple[Connection, Position]]:
@@ -249,11 +257,6 @@ class Servers:
 
         Raises `WritesUnavailable`: then nothing was written.
         """
-        with self._fenced() as (connection, position):
-            yield connection, position
-
-    @contextmanager
-    def _fenced(self) -> Iterator[tuple[Connection, Position]]:
         server = self.primary
         try:
             with server.writing() as (connection, (position, is_standby)):
@@ -306,11 +309,6 @@ class Servers:
         except SettingError as error:
             _log.error("no primary", why=str(error))
 
-    def _check_system(self, system: str) -> None:
-        known = self.roles.now().system
-        if known and system != known:
-            raise SettingError(f"{SETTINGS[0]} and {SETTINGS[1]} name servers that are not copies of one another.")
-
     @contextmanager
     def reading(self, server: Server) -> Iterator[tuple[Connection, Position]]:
         """A snapshot on *server*. Raises `Unavailable`."""
@@ -323,6 +321,23 @@ class Servers:
             raise Unavailable(
                 "More people are looking at the shop than it can take at this moment. Please try again.", RETRY_SECONDS
             ) from None
+
+
+class _Answer(NamedTuple):
+    """What a server is at this moment."""
+
+    system: str
+    timeline: int
+    is_standby: bool
+
+
+def _ask(server: Server) -> _Answer | None:
+    try:
+        with server.connect() as connection:
+            position, is_standby = begin_writing(connection)
+            return _Answer(connection.system, position.timeline, is_standby)
+    except psycopg.OperationalError:
+        return None
 
 
 def _reporting(server: Server) -> type[Connection]:

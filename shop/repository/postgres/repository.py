@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, contextmanager
 import psycopg
 import structlog
 
-from shop.errors import ShopError, Unavailable, WritesUnavailable
+from shop.errors import ShopError, WritesUnavailable
 from shop.repository.contract import Gate, Pass
 from shop.repository.postgres.connection import (
     Connection,
+    Unreachable,
     begin_writing,
     commit,
     is_lost,
@@ -93,7 +94,7 @@ class PostgresRepository:
         begun = self.servers.reading(server)
         try:
             connection, position = begun.__enter__()
-        except Unavailable:
+        except Unreachable:
             server = self.servers.standby
             begun = self.servers.reading(server)
             connection, position = begun.__enter__()

@@ -7,7 +7,8 @@
 ```
 
 *a* is the server that SHOP_PRIMARY_URL names, *b* the one of SHOP_REPLICA_URL. The file is written beside, fsynced and renamed,
-under a lock: a crash leaves the old one or the new one. It only ever moves forward: another primary only with a higher timeline. So
+under a lock: a crash leaves the old one or the new one. It only ever moves forward: another primary only with a higher timeline
+(or on the same one, when both servers were asked and their addresses have changed places). So
 a worker that wakes late, and an old primary that comes back, cannot bring the old roles back. It is read again when it changed.
 """
 
@@ -61,9 +62,10 @@ class Roles:
                 self._seen = mark
             return self._agreed
 
-    def advance(self, *, primary: int, timeline: int, system: str) -> Agreed:
+    def advance(self, *, primary: int, timeline: int, system: str, is_alone: bool = False) -> Agreed:
         """Agree on this, durably, if it is newer; returns what is agreed on then.
 
+        *is_alone*: the other server has answered and is no primary of this timeline, so that the addresses may have changed places.
         Raises `SettingError` for the servers of another database, or for two primaries on one timeline.
         """
         with _exclusive(self._path.with_name("cluster.lock")):
@@ -75,9 +77,10 @@ class Roles:
                 )
             if timeline < agreed.timeline or (timeline, NAMES[primary]) == (agreed.timeline, agreed.primary):
                 return agreed
-            if timeline == agreed.timeline:
+            if timeline == agreed.timeline and not is_alone:
                 raise SettingError(
-                    f"Both servers say that they are primary on timeline {timeline}: stop the one that is not, it has forked."
+                    f"Server {agreed.primary} is the primary of timeline {timeline}, does not answer, and {NAMES[primary]} says the"
+                    f" same of itself: start both, or, if the addresses have changed places, remove {self._path}."
                 )
             _write(self._path, Agreed(NAMES[primary], timeline, system))
             return self.now()

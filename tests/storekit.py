@@ -50,8 +50,10 @@ def commit_together(store: Store, *changes: Callable[[Any], None]) -> None:
     tickets = []
     for change in changes:
         unit = store._begin()
-        change(unit)
-        tickets.append(store._enqueue(unit))
-        store._abandon()
+        try:
+            change(unit)
+            tickets.append(store._enqueue(unit))
+        finally:
+            store._abandon()
     for ticket in tickets:
         store._await(ticket)

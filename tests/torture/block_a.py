@@ -5,16 +5,17 @@ nothing acknowledged is missing, what is there is one of the states that were co
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from shop.store import Store
-from tests.simdisk import SimDisk, crash_states, platters
-from tests.storekit import PATH, contents, create, put
+from shop.clock import ManualClock
+from shop.replication.pair import Pair, open_pair
+from tests.simdisk import Disk, SimDisk, crash_states, platters
+from tests.storekit import INDEXES, PATH, SCHEMA, contents, create, put
 from tests.torture import cuts_of_roles, format_zero
-from tests.torture.ledger import History, Sweep, journal_lines, of_commits, reopen, swept
+from tests.torture.ledger import Enough, History, Sweep, journal_lines, of_commits, reopen, swept
 from tests.torture.tally import Counts, Tally, progress
 
 MINIMUM = Counts(points=2_000, states=10_000)
@@ -68,6 +69,7 @@ def workloads(whole: bool) -> dict[str, Callable[[], Tally]]:
         "commits beside a checkpoint": beside_a_checkpoint,
         "closed and opened": closed_and_opened,
         "the replica writes": replica_writes,
+        "both sides on one disk": both_sides,
         "first start": first_start,
         "a snapshot is installed": installed,
         "an upgrade of the format": upgraded(nested=10),
@@ -143,7 +145,7 @@ def closed_and_opened() -> Tally:
         for _ in range(3):
             history.commit(store)
         store.close()
-        store = reopen(history.disk)
+        store = history.store = reopen(history.disk)
     return swept("closed and opened", history)
 
 
@@ -162,6 +164,64 @@ def replica_writes() -> Tally:
     if replica.position.lsn != 24:
         tally.violations.append(f"the replica writes: it came to commit {replica.position.lsn} of 24")
     return tally
+
+
+class BothSides:
+    """A primary whose commits go to its replica as soon as they are durable, on one disk."""
+
+    now: "BothSides | None" = None
+
+    def __init__(self) -> None:
+        self.history = History()
+        pair = self._opened(self.history.disk)
+        self.pair, self.history.store, self.history.acknowledged = pair, pair.primary, 0
+        self.start = len(self.history.disk.trace)
+
+    def _opened(self, disk: SimDisk) -> Pair:
+        return open_pair(PATH.parent, ManualClock(), schema=SCHEMA, indexes=INDEXES, files=disk)  # type: ignore[arg-type]
+
+    def sell(self, count: int) -> None:
+        """A group of *count*, and what the replica lacks of it."""
+        self.history.commit(self.pair.primary, count)
+        self.ship(self.pair.primary.lines(self.pair.replica.position.lsn))
+
+    def ship(self, lines: bytes) -> None:
+        if lines:
+            self.pair.replica.apply(lines)
+
+    def why_broken(self, state: Disk, acknowledged: int) -> str:
+        """The replica is a state of the primary, and never ahead of it."""
+        pair = self._opened(SimDisk(state))
+        here, there = pair.primary.position.lsn, pair.replica.position.lsn
+        if not there <= here or here < acknowledged:
+            return f"{acknowledged} was acknowledged, the primary is at {here} and the replica at {there}"
+        for store in (pair.primary, pair.replica):
+            if contents(store) != self.history.states[store.position.lsn]:
+                return f"{store.path.name} is in no state that was committed"
+        return "" if pair.primary.is_writable else pair.primary.problem
+
+
+def both_sides() -> Tally:
+    sweep = Sweep("both sides on one disk")
+    sides = BothSides.now = BothSides()
+    for number in range(12):
+        sides.sell(1 + number % 3)
+        if number % 4 == 3:
+            sides.pair.primary.checkpoint()
+            sides.pair.replica.checkpoint()
+    with suppress(Enough):
+        for k, platter in platters(sides.history.disk):
+            sweep.tally.points += k >= sides.start
+            acknowledged = sides.history.acknowledged_at(k)
+            for state in crash_states(platter, seed=k) if k >= sides.start else ():
+                if sweep.is_new(state, acknowledged):
+                    try:
+                        why = sides.why_broken(state, acknowledged)
+                    except Exception as error:
+                        why = f"{type(error).__name__}: {error}"
+                    if why:
+                        sweep.broken(f"operation {k}", why)
+    return sweep.tally
 
 
 def first_start() -> Tally:
@@ -225,7 +285,7 @@ def upgraded(nested: int) -> Callable[[], Tally]:
             states=source.states,
             acknowledged=source.acknowledged,
         )
-        store: Store = reopen(history.disk, format_zero.UPGRADES)
+        store = history.store = reopen(history.disk, format_zero.UPGRADES)
         for _ in range(4):
             history.commit(store)
         store.checkpoint()

@@ -13,7 +13,7 @@ from unittest import mock
 
 from shop.store import OutcomeUnknown, Store, StoreError, StoreFull, StoreReadOnly, is_absent
 from tests.simdisk import SimDisk, crash_states, platters
-from tests.storekit import PATH, contents, create
+from tests.storekit import PATH, commit_together, contents, create
 from tests.torture import real_faults
 from tests.torture.block_a import small_files
 from tests.torture.faults import Fault, FaultyDisk, faults
@@ -21,7 +21,7 @@ from tests.torture.ledger import Contents, changed, is_conserved, reopen, sale
 from tests.torture.tally import Counts, Tally, progress
 
 MINIMUM = Counts(points=660 + 660 + 30 + 6, states=2_000)
-COMMITS, CHECKPOINTS_AFTER = 20, (7, 14)
+COMMITS, CHECKPOINTS_AFTER, GROUP_EVERY = 20, (7, 14), 5
 EMPTY: Contents = {"things": {}, "notes": {}}
 LANE_EVERY = 5  # operation of a lane
 CUTS_MAX = 12  # disks a power cut may leave, looked at per fault
@@ -36,9 +36,9 @@ def run(*, whole: bool) -> Tally:
     return tally
 
 
-def io_faults(step: int) -> Tally:
+def io_faults(step: int, tally: Tally | None = None) -> Tally:
     """Of operations every *step*th one."""
-    tally = Tally()
+    tally = Tally() if tally is None else tally
     at, kinds = 1, set()
     while True:
         progress(f"C: operation {at}, {tally.points:,} faults so far")
@@ -60,7 +60,7 @@ def with_fault(fault: Fault, tally: Tally) -> FaultyDisk:
     is_another_way = not fault.is_short or disk.kind == "write"
     if disk.kind and is_another_way:
         client.name = f"{fault}, a {disk.kind}"
-        tally.points += 2  # a restart after it, and a power cut right after it
+        tally.points += 2  # it alone, and with a crash right after it
         client.check_after()
     return disk
 
@@ -68,12 +68,15 @@ def with_fault(fault: Fault, tally: Tally) -> FaultyDisk:
 class Client:
     """Sells, writes down what it was told, and looks afterwards whether it was the truth."""
 
-    def __init__(self, name: str, disk: FaultyDisk, tally: Tally) -> None:
+    def __init__(self, name: str, disk: FaultyDisk, tally: Tally, *, in_groups: bool = True) -> None:
         self.name = name
         self.disk = disk
         self.tally = tally
+        self.in_groups = in_groups
         self.model: Contents = EMPTY  # what was acknowledged
-        self.unknown: Contents | None = None
+        self.unknown: list[Contents] = []  # what a restart may find instead
+        self.sold = 0
+        self._has_looked = False
         self.store: Store | None = None
 
     def work(self) -> None:
@@ -87,8 +90,11 @@ class Client:
             self._mended()
         except AssertionError as broken:
             self.broken(str(broken))
-        self._check("restart", SimDisk(self.disk.files()))
-        self._power_cuts()
+        self._power_cuts("power cut at the end")
+        try:
+            self._restart()
+        except Exception as error:
+            self.broken(f"restart: {type(error).__name__}: {error}")
 
     def broken(self, why: str) -> None:
         self.tally.violations.append(f"{self.name}: {why}")
@@ -99,21 +105,29 @@ class Client:
         except (OSError, MemoryError):
             return
         for number in range(COMMITS):
-            self.commit(number)
+            self.commit(3 if self.in_groups and number % GROUP_EVERY == 0 else 1)
             if number in CHECKPOINTS_AFTER:
                 with suppress(OSError, MemoryError):
                     self.store.checkpoint()
                 unlocked(self.store)
                 self.read()
+            if self.disk.kind and not self._has_looked:
+                self._has_looked = True
+                self._check("killed right after", SimDisk(self.disk.files()))
+                self._power_cuts("power cut right after")
 
-    def commit(self, number: int) -> None:
+    def commit(self, together: int = 1) -> None:
+        """The next sales, in one group: all of them are kept, or none is, or it is open how many."""
         assert self.store is not None
         unlocked(self.store)
         had_failed = self.disk.has_sync_failed and self.store.needs_restart
-        after = changed(self.model, sale(number))
+        sales = [sale(self.sold + more) for more in range(together)]
+        self.sold += together
+        after = [self.model]
+        for change in sales:
+            after.append(changed(after[-1], change))
         try:
-            with self.store.update() as unit:
-                sale(number)(unit)
+            commit_together(self.store, *sales)
         except StoreFull:
             pass
         except OutcomeUnknown:
@@ -126,7 +140,7 @@ class Client:
                 self.unknown = self.unknown or after
         else:
             assert not had_failed, "a success after a failed fsync"
-            self.model = after
+            self.model = after[-1]
         self.read()
 
     def read(self) -> None:
@@ -147,33 +161,32 @@ class Client:
         before = self.model
         self.store._maintain()
         assert self.store.is_writable, f"space is back, and it says: {self.store.problem}"
-        self.commit(COMMITS)
+        self.commit()
         assert self.model is not before, "writes did not resume"
 
-    def _power_cuts(self) -> None:
-        """Right after the fault, and right after the restart that follows it: what a restart has shown must not go again."""
+    def _power_cuts(self, how: str) -> None:
         *_, (k, platter) = platters(self.disk)
-        for state in list(crash_states(platter, seed=k))[:CUTS_MAX]:
-            self._check("power cut", SimDisk(state))
-        self._check("restart, then power cut", self.disk)
-        if self.tally.violations:
-            return
+        for state in itertools.islice(crash_states(platter, seed=k), CUTS_MAX):
+            self._check(how, SimDisk(state))
+
+    def _restart(self) -> None:
+        """What a restart has shown must not go again in the next power cut."""
+        self._check("restart", self.disk)
         shown = self._opened(self.disk)
         *_, (k, platter) = platters(self.disk)
-        for state in list(crash_states(platter, seed=k))[:CUTS_MAX]:
+        for state in itertools.islice(crash_states(platter, seed=k), CUTS_MAX):
             self.tally.states += 1
             if self._opened(SimDisk(state)) != shown:
                 self.broken("what a restart showed was gone after a power cut")
 
     def _check(self, how: str, disk: SimDisk) -> None:
         self.tally.states += 1
-        allowed = [self.model] if self.unknown is None else [self.model, self.unknown]
         try:
             found = self._opened(disk)
         except Exception as error:
             self.broken(f"{how}: {type(error).__name__}: {error}")
             return
-        if found not in allowed:
+        if found != self.model and found not in self.unknown:
             self.broken(f"{how}: {found} is there, {self.model} was acknowledged")
 
     def _opened(self, disk: SimDisk) -> Contents:
@@ -217,7 +230,7 @@ def memory_faults() -> Tally:
     for step in STEPS:
         for call in CALLS:
             progress(f"C: memory runs out in {step}")
-            client = Client(f"memory runs out in {step}, call {call}", FaultyDisk(), tally)
+            client = Client(f"memory runs out in {step}, call {call}", FaultyDisk(), tally, in_groups=False)
             with out_of_memory(step, call) as is_out:
                 client.work()
             client.check_after()

@@ -73,14 +73,24 @@ class History:
     disk: SimDisk = field(default_factory=SimDisk)
     states: list[Contents] = field(default_factory=lambda: [{"things": {}, "notes": {}}])  # by LSN
     acknowledged: int = -1
+    store: Store | None = None  # what its readers see counts as acknowledged
 
     def __post_init__(self) -> None:
-        self.disk.note = lambda: self.acknowledged
+        self.disk.note = self._held_to
+
+    def _held_to(self) -> int:
+        return max(self.acknowledged, self.store.position.lsn if self.store else -1)
+
+    def acknowledged_at(self, k: int) -> int:
+        """What had been acknowledged when operation *k* began."""
+        note = self.acknowledged if k == len(self.disk.trace) else self.disk.trace[k].note
+        assert isinstance(note, int)
+        return note
 
     def begin(self) -> Store:
-        store = create(PATH, self.disk)
+        self.store = create(PATH, self.disk)
         self.acknowledged = 0
-        return store
+        return self.store
 
     def commit(self, store: Store, count: int = 1) -> None:
         """The next *count* sales, in one group."""
@@ -142,8 +152,7 @@ class Sweep:
             if k < start:
                 continue
             self.tally.points += 1
-            acknowledged = history.acknowledged if k == len(history.disk.trace) else history.disk.trace[k].note
-            assert isinstance(acknowledged, int)
+            acknowledged = history.acknowledged_at(k)
             for state in crash_states(platter, seed=k):
                 if not self.is_new(state, acknowledged):
                     continue

@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from structlog.testing import capture_logs
+
 from tests.torture.schedules import INJECTED
 from tests.torture.schedules_checkers import verdicts
 from tests.torture.schedules_history import History
@@ -13,7 +15,10 @@ MINIMUM = Counts(points=30, states=240)
 
 def run(*, whole: bool) -> Tally:
     """The lane is the whole: those in real time run in processes of their own, beside those whose time is moved here."""
-    with ThreadPoolExecutor(1) as beside:
+    with (
+        ThreadPoolExecutor(1) as beside,
+        capture_logs(),
+    ):  # the program complains of what is done to it here, and rightly
         real = beside.submit(run_apart, REAL, lambda name: progress(f"ran: {name}"))
         tally = Tally()
         for name, schedule in INJECTED.items():

@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from shop.replication.pair import EVEN_NAME, ODD_NAME
+from shop.replication.replicator import BATCH_BYTES
 from shop.store import OS_FILES
 from shop.store import store as store_module
 from tests.simdisk import Op, SimDisk
@@ -23,7 +24,9 @@ from tests.torture.schedules_world import World
 EVERY = 0.21  # seconds between two commits of a shop that sells
 BACKLOG_BYTES = 10_000_000
 BACKLOG_TEXT = "A long description. " * 600
-STEPS_A_SHOW = 8  # the replica's own thread shows the file as often, when batches follow each other without a pause
+STEPS_A_SHOW = max(
+    1, 2_000_000 // BATCH_BYTES
+)  # the replica's own thread shows the file as often, when batches follow each other
 MEMORY_BYTES_MOST = (
     8_000_000  # to bring a backlog across: less than the backlog itself; most of it is the last 200 states
 )

@@ -12,7 +12,7 @@ from shop.clock import SystemClock
 from shop.config import Config
 from shop.models import Category, Product, timestamp
 from shop.replication.embedded import EmbeddedReplication
-from shop.replication.pair import open_pair
+from shop.replication.pair import Pair, open_pair
 from shop.replication.schedule import Schedule
 from shop.repository.embedded import EmbeddedRepository
 from shop.server import Server, bind, url_of
@@ -53,15 +53,21 @@ def product(number: int) -> Product:
     )
 
 
-def shop(folder: Path, products: int) -> Flask:
-    clock = SystemClock()
-    pair = open_pair(folder, clock)
+def open_shop(folder: Path, products: int) -> tuple[Pair, EmbeddedRepository]:
+    """A new shop with goods in ten categories."""
+    pair = open_pair(folder, SystemClock())
     repository = EmbeddedRepository(pair.primary)
     with repository.update() as unit:
         for number in range(10):
             unit.put_category(Category(id=f"c{number}", slug=f"c{number}", name=f"Category {number}"))
         for number in range(products):
             unit.put_product(product(number))
+    return pair, repository
+
+
+def shop(folder: Path, products: int) -> Flask:
+    clock = SystemClock()
+    pair, repository = open_shop(folder, products)
     replication = EmbeddedReplication(pair, clock=clock, delay_seconds=0.2, currency="EUR")
     pair.start()
     Schedule(replication, clock).start()

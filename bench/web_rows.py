@@ -1,21 +1,30 @@
-"""Pages and purchases over a bare Flask 'hello' on the same server and settings."""
+"""Pages, orders and purchases over a bare Flask 'hello' on the same server and settings; and the search."""
 
 import json
+import random
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.harness import Result, Row
+from msgspec.structs import replace
+
+from bench.harness import Result, Row, percentile
+from bench.serve import WORDS, open_shop, product
+from shop.repository.embedded import EmbeddedRepository
+from shop.units import CatalogQuery
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = 8
 SECONDS = 2.0
 ROUNDS = 5
+SEARCHED = 100_000  # products
+SEARCHES = 2000
 
 
 @contextmanager
@@ -38,11 +47,16 @@ def serving(*what: str) -> Iterator[str]:
 
 @contextmanager
 def shop(products: int) -> Iterator[str]:
+    with a_folder() as folder, serving("shop", str(folder), str(products)) as address:
+        yield address
+
+
+@contextmanager
+def a_folder() -> Iterator[Path]:
     (ROOT / "build").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=ROOT / "build"))
     try:
-        with serving("shop", str(folder), str(products)) as address:
-            yield address
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -95,8 +109,52 @@ def page_growth() -> Result:
     )
 
 
+def search_p99() -> Result:
+    """The repository's search, which is the part of a page of results that grows: 1 to 3 beginnings of words, none asked twice.
+
+    Before each fiftieth one a product is renamed, so that the lists and the index have to follow.
+    """
+    with a_folder() as folder:
+        pair, repository = open_shop(folder, SEARCHED)
+        repository.warm()
+        took = search_seconds(repository, random.Random(5))
+        pair.close()
+    details = {"p50_ms": percentile(took, 50) * 1000, "max_ms": max(took) * 1000, "searches": len(took)}
+    return Result(
+        "search_p99_ms_100k",
+        percentile(took, 99) * 1000,
+        "search over 100,000 products, 1 to 3 words, ms",
+        at_most=20,
+        details=details,
+    )
+
+
+def search_seconds(repository: EmbeddedRepository, rng: random.Random) -> list[float]:
+    took = []
+    for number, words in enumerate(searches(rng)):
+        if number % 50 == 0:
+            with repository.update() as unit:
+                unit.put_product(replace(product(number), name=f"Renamed {number}"))
+        query = CatalogQuery(words=words, sort=rng.choice(["name", "price", "-price", "newest"]))
+        started = time.perf_counter()
+        with repository.view() as unit:
+            unit.catalog(query)
+        took.append(time.perf_counter() - started)
+    return took
+
+
+def searches(rng: random.Random) -> set[str]:
+    """Different ones, as people type them: some words in full, some begun, some numbers of items."""
+    found: set[str] = set()
+    while len(found) < SEARCHES:
+        words = rng.choices([*WORDS, "renamed", "category", "for", str(rng.randrange(SEARCHED))], k=rng.randint(1, 3))
+        found.add(" ".join(word[: rng.randint(1, len(word))] for word in words))
+    return found
+
+
 ROWS = [
     Row("page_vs_hello", page_vs_hello),
     Row("page_growth", page_growth),
     Row("purchase_vs_hello", purchase_vs_hello),
+    Row("search_p99_ms_100k", search_p99),
 ]

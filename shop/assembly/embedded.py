@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Thread
 
 from shop.assembly.parts import Parts
 from shop.clock import Clock
@@ -67,15 +68,19 @@ def open_parts(config: Config, clock: Clock) -> Iterator[Parts]:
             drills=drills,
         )
 
+        schedules: list[Schedule] = []
+
         @contextmanager
         def running() -> Iterator[None]:
             notifier = Notifier(config.alert_urls)
             alerts.tell = notifier.tell
             verification = Rounds(replication.verify, clock, every_seconds=VERIFY_SECONDS)
             schedule = Schedule(replication, clock, chores=(alerts.look, verification.look))
+            schedules.append(schedule)
             pair.start()
             schedule.start()
             repository.gate = replication.gate  # only now: without the schedule nothing crosses to wait for
+            Thread(target=repository.warm, name="warm", daemon=True).start()  # the first page does not wait for it
             try:
                 yield
             finally:
@@ -87,7 +92,7 @@ def open_parts(config: Config, clock: Clock) -> Iterator[Parts]:
             services=services,
             running=running,
             backup=lambda path: Position(*pair.primary.write_copy(path)),
-            counters=lambda: _counters(pair),
+            counters=lambda: {**_counters(pair), "scheduler_stalls": sum(one.stalls for one in schedules)},
             announcements=[line for line in (*pair.announcements, rejoined) if line],
             banner=_banner(config, pair),
         )

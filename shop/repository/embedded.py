@@ -58,6 +58,10 @@ class EmbeddedRepository:
         """The same over a state of this store that the caller holds."""
         return _Reader(state, self._lists)
 
+    def warm(self) -> None:
+        """Make the lists of the catalog and the index of its words now, which the first search would have to wait for."""
+        self._lists.sold.of(self.store.state.map("products")).warm()
+
     def update(self) -> AbstractContextManager[WriteUnit]:
         """Leaving the block commits all of it or nothing; raises `WritesUnavailable` when it cannot be kept."""
         return _Update(self)

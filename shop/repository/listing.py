@@ -5,19 +5,27 @@ changed. It holds ids only. Whoever shows a page reads the records from a snapsh
 """
 
 import threading
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from functools import reduce
+from itertools import islice
+from operator import and_, or_
+from typing import Any, Generic, TypeVar, overload
 
 from msgspec import Struct
 
+from shop.repository.words import Bits, WordIndex
 from shop.store.maps import PersistentMap
 from shop.text import words_of
 
 R = TypeVar("R")
 
 SortKey = Callable[[Any], tuple[Any, ...]]
-FOUND_KEPT = 32  # results of searches and filters that are kept, of at most the whole list each
+CHANGES_MAX = 1000  # above it the next listing is sorted and indexed anew
+FOUND_KEPT = 32  # results of searches and filters that are kept
+FEW = 300  # so many that were found are sorted; of more, the list in its order is gone through
+EARLY = 480  # as far as this it is gone through for each page; beyond, once and whole
 
 
 class Plan(Struct, Generic[R], frozen=True, kw_only=True):
@@ -40,19 +48,23 @@ def needle(word: str) -> str:
     return " " + word
 
 
-class Listing(Generic[R]):
-    """The list of one version of a collection."""
+Condition = tuple[str, ...]  # words of a text; one of them must begin like one of these
 
-    def __init__(self, plan: Plan[R], records: PersistentMap[R]) -> None:
+
+class Listing(Generic[R]):
+    """The list of one version of a collection. One that is *kept* to be asked again and again has an index of its words."""
+
+    def __init__(self, plan: Plan[R], records: PersistentMap[R], *, is_kept: bool = False) -> None:
         self._plan = plan
         self.records = records
+        self._is_kept = is_kept
         listed = [(id, record) for id, record in records.items() if plan.includes(record)]
-        self._texts = {id: searchable(plan.text(record)) for id, record in listed}
-        self._facets = {id: plan.facet(record) for id, record in listed}
+        self._texts = PersistentMap({id: _text_of(plan, record) for id, record in listed})
         self._flagged = frozenset(id for id, record in listed if plan.is_flagged(record))
-        self._sorted: dict[str, list[str]] = {}
+        self._sorted: dict[str, _Order] = {}
+        self._words: WordIndex | None = None
+        self._unflagged: Bits | None = None
         self._found: dict[tuple[Any, ...], Sequence[str]] = {}
-        self._unflagged: dict[tuple[Any, ...], Sequence[str]] = {}
 
     def ids(
         self,
@@ -64,21 +76,29 @@ class Listing(Generic[R]):
         facet_texts: Mapping[str, str],
     ) -> Sequence[str]:
         """Those that match, in order. Each of *words* begins a word of the record's text or of its facet's."""
-        word_facets = tuple((word, _facets_with(word, facet_texts)) for word in words)
-        key = (sort, word_facets, facet)
-        if not without_flagged:
-            return self._ids(key)
-        found = self._unflagged.get(key)
-        if found is None:
-            flagged = self._flagged
-            found = _remember(self._unflagged, key, [id for id in self._ids(key) if id not in flagged])
-        return found
+        conditions = [(word, *_facets_with(word, facet_texts)) for word in words]
+        if facet is not None:
+            conditions.append((_facet_word(facet),))
+        without_flagged = without_flagged and bool(self._flagged)
+        if not conditions and not without_flagged:
+            return self._in_order(sort).ids
+        if not self._is_kept:
+            return self._look_through(conditions, sort, without_flagged)
+        key = (sort, without_flagged, *conditions)
+        found = self._found.get(key)
+        return _remember(self._found, key, self._look_up(conditions, sort, without_flagged)) if found is None else found
+
+    def warm(self) -> None:
+        """Make now what the first searches would have to wait for."""
+        index = self._index()
+        for sort in self._plan.sorts:
+            self._in_order(sort).slots(index)
 
     def derived(self, records: PersistentMap[R]) -> "Listing[R]":
         """The list of another version of the same collection, at the cost of what changed in between."""
         changed = records.changed_since(self.records)
         if changed is None:
-            return Listing(self._plan, records)
+            return Listing(self._plan, records, is_kept=self._is_kept)
         moves = [
             (id, before, after)
             for id in changed
@@ -87,40 +107,55 @@ class Listing(Generic[R]):
         ]
         moved = [move for move in moves if not self._is_alike(move[1], move[2])]
         new: Listing[R] = Listing.__new__(Listing)
-        new._plan, new.records = self._plan, records
-        new._take_over(self, moved)
-        new._flag(self, [(id, after) for id, _, after in moves])
+        new._plan, new.records, new._is_kept = self._plan, records, self._is_kept
+        new._take_over_texts(self, moved)
+        new._take_over_orders(self, moved)
+        new._take_over_flags(self, [(id, after) for id, _, after in moves])
+        is_same = not moved and new._flagged is self._flagged
+        new._found = self._found if is_same else {}
+        new._unflagged = self._unflagged if new._flagged is self._flagged and new._words is self._words else None
         return new
 
-    def _ids(self, key: tuple[Any, ...]) -> Sequence[str]:
-        sort, word_facets, facet = key
-        if not word_facets and facet is None:
-            return self._in_order(sort)
-        found = self._found.get(key)
-        if found is None:
-            found = _remember(self._found, key, self._search(self._in_order(sort), word_facets, facet))
-        return found
+    def _look_up(self, conditions: Iterable[Condition], sort: str, without_flagged: bool) -> Sequence[str]:
+        """What meets all conditions, by the index."""
+        index = self._index()
+        sets = [reduce(or_, map(index.beginning, condition)) for condition in conditions]
+        if without_flagged:
+            sets.append(self._without_flagged(index))
+        found = reduce(and_, sets)
+        if found.bit_count() <= FEW:
+            return sorted(index.ids_in(found), key=self._key(sort, self.records))
+        return _Found(index, found, self._in_order(sort))
 
-    def _search(
-        self, ids: Sequence[str], word_facets: Iterable[tuple[str, frozenset[str]]], facet: str | None
-    ) -> Sequence[str]:
-        texts, facets = self._texts, self._facets
-        if facet is not None:
-            ids = [id for id in ids if facets[id] == facet]
-        for word, with_word in word_facets:
-            begin = needle(word)
-            if with_word:
-                ids = [id for id in ids if begin in texts[id] or facets[id] in with_word]
-            else:
-                ids = [id for id in ids if begin in texts[id]]
-        return ids
+    def _look_through(self, conditions: Iterable[Condition], sort: str, without_flagged: bool) -> Sequence[str]:
+        """The same by a look at each, for who asks once."""
+        texts, flagged = self._texts, self._flagged if without_flagged else frozenset()
+        beginnings = [tuple(map(needle, condition)) for condition in conditions]
+        found = [
+            id
+            for id, text in texts.items()
+            if id not in flagged and all(any(one in text for one in condition) for condition in beginnings)
+        ]
+        return sorted(found, key=self._key(sort, self.records))
 
-    def _in_order(self, sort: str) -> list[str]:
-        ids = self._sorted.get(sort)
-        if ids is None:
-            key = self._key(sort, self.records)
-            ids = self._sorted[sort] = sorted(self._texts, key=key)
-        return ids
+    def _index(self) -> WordIndex:
+        # Two threads may make it at the same time: that costs work, and both are right.
+        words = self._words
+        if words is None:
+            words = self._words = WordIndex(self._texts.items())
+        return words
+
+    def _without_flagged(self, index: WordIndex) -> Bits:
+        unflagged = self._unflagged
+        if unflagged is None:
+            unflagged = self._unflagged = index.all & ~index.set_of(self._flagged)
+        return unflagged
+
+    def _in_order(self, sort: str) -> "_Order":
+        order = self._sorted.get(sort)
+        if order is None:
+            order = self._sorted[sort] = _Order(sorted(self._texts, key=self._key(sort, self.records)))
+        return order
 
     def _key(self, sort: str, records: PersistentMap[R]) -> Callable[[str], tuple[Any, ...]]:
         key = self._plan.sorts[sort]
@@ -133,39 +168,95 @@ class Listing(Generic[R]):
     def _is_alike(self, before: R | None, after: R | None) -> bool:
         return before is not None and after is not None and self._plan.is_listed_alike(before, after)
 
-    def _take_over(self, old: "Listing[R]", moved: Sequence[tuple[str, R | None, R | None]]) -> None:
-        if not moved:
-            self._texts, self._facets, self._sorted, self._found = old._texts, old._facets, old._sorted, old._found
-            return
-        self._texts, self._facets, self._found = dict(old._texts), dict(old._facets), {}
-        for id, _, after in moved:
-            if after is None:
-                del self._texts[id], self._facets[id]
-            else:
-                self._texts[id], self._facets[id] = searchable(self._plan.text(after)), self._plan.facet(after)
-        self._sorted = {} if len(moved) > 1000 else {sort: self._moved(old, sort, moved) for sort in list(old._sorted)}
+    def _take_over_texts(self, old: "Listing[R]", moved: Sequence[tuple[str, R | None, R | None]]) -> None:
+        changes = [
+            (id, before, after)
+            for id, _, record in moved
+            for before, after in [(old._texts.get(id), None if record is None else _text_of(self._plan, record))]
+            if before != after
+        ]
+        self._texts, self._words = old._texts, old._words
+        if changes:
+            self._texts = old._texts.with_changes({id: text for id, _, text in changes})
+            is_much = len(changes) > CHANGES_MAX
+            self._words = old._words.changed(changes) if old._words is not None and not is_much else None
 
-    def _moved(self, old: "Listing[R]", sort: str, moved: Sequence[tuple[str, R | None, R | None]]) -> list[str]:
-        ids, key = list(old._sorted[sort]), self._plan.sorts[sort]
+    def _take_over_orders(self, old: "Listing[R]", moved: Sequence[tuple[str, R | None, R | None]]) -> None:
+        if not moved:
+            self._sorted = old._sorted
+        elif len(moved) > CHANGES_MAX:
+            self._sorted = {}
+        else:
+            self._sorted = {sort: self._moved(old, sort, moved) for sort in list(old._sorted)}
+
+    def _moved(self, old: "Listing[R]", sort: str, moved: Sequence[tuple[str, R | None, R | None]]) -> "_Order":
+        order, key = old._sorted[sort].copy(with_slots=self._words is not None), self._plan.sorts[sort]
         old_key, new_key = self._key(sort, old.records), self._key(sort, self.records)
         for _, before, _ in moved:
             if before is not None:
-                del ids[bisect_left(ids, key(before), key=old_key)]
+                order.take_out(bisect_left(order.ids, key(before), key=old_key))
         for id, _, after in moved:
             if after is not None:
-                ids.insert(bisect_left(ids, key(after), key=new_key), id)
-        return ids
+                order.put_in(bisect_left(order.ids, key(after), key=new_key), id, self._words)
+        return order
 
-    def _flag(self, old: "Listing[R]", changed: Iterable[tuple[str, R | None]]) -> None:
-        flagged = set(old._flagged)
-        for id, after in changed:
-            if after is not None and self._plan.is_flagged(after):
-                flagged.add(id)
-            else:
-                flagged.discard(id)
-        is_same = flagged == old._flagged
-        self._flagged = old._flagged if is_same else frozenset(flagged)
-        self._unflagged = old._unflagged if is_same and self._found is old._found else {}
+    def _take_over_flags(self, old: "Listing[R]", changed: Iterable[tuple[str, R | None]]) -> None:
+        flags = [(id, after is not None and self._plan.is_flagged(after)) for id, after in changed]
+        self._flagged = old._flagged
+        if any(is_flagged != (id in old._flagged) for id, is_flagged in flags):
+            flagged = {id for id, is_flagged in flags if is_flagged}
+            self._flagged = old._flagged.difference(id for id, _ in flags) | flagged
+
+
+class _Order:
+    """All of a list in one order; beside the ids, once they are asked for, their slots in its index."""
+
+    def __init__(self, ids: list[str], slots: "array[int] | None" = None) -> None:
+        self.ids = ids
+        self._slots = slots
+
+    def slots(self, index: WordIndex) -> "array[int]":
+        slots = self._slots
+        if slots is None:
+            slots = self._slots = index.slots_of(self.ids)
+        return slots
+
+    def copy(self, *, with_slots: bool) -> "_Order":
+        slots = self._slots
+        return _Order(list(self.ids), slots[:] if with_slots and slots is not None else None)
+
+    def take_out(self, place: int) -> None:
+        del self.ids[place]
+        if self._slots is not None:
+            del self._slots[place]
+
+    def put_in(self, place: int, id: str, index: WordIndex | None) -> None:
+        self.ids.insert(place, id)
+        if self._slots is not None and index is not None:
+            self._slots.insert(place, index.slot_of(id))
+
+
+class _Found(Sequence[str]):
+    """Many that were found, in the order of a list that holds them and others; counted at once, gone through as far as a page needs."""
+
+    def __init__(self, index: WordIndex, found: Bits, order: _Order) -> None:
+        self._all: Callable[[], Iterable[str]] = lambda: index.those_in(found, order.ids, order.slots(index))
+        self._count = found.bit_count()
+        self._whole: list[str] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if self._whole is None and isinstance(place, slice) and 0 <= place.start <= place.stop <= EARLY:
+            return list(islice(self._all(), place.start, place.stop))
+        if self._whole is None:
+            self._whole = list(self._all())
+        return self._whole[place]
 
 
 class Newest(Generic[R]):
@@ -183,16 +274,25 @@ class Newest(Generic[R]):
         with self._lock:
             listing = self._listing
             if listing is None:
-                listing = Listing(self._plan, records)
+                listing = Listing(self._plan, records, is_kept=True)
             elif listing.records is not records:
                 listing = listing.derived(records)
             self._listing = listing
             return listing
 
 
-def _facets_with(word: str, facet_texts: Mapping[str, str]) -> frozenset[str]:
+def _text_of(plan: Plan[R], record: R) -> str:
+    """What is searched of a record; its facet is one more word, which nobody can type."""
+    return searchable(plan.text(record)) + needle(_facet_word(plan.facet(record)))
+
+
+def _facet_word(facet: str) -> str:
+    return f"\0{facet}\0"
+
+
+def _facets_with(word: str, facet_texts: Mapping[str, str]) -> Condition:
     begin = needle(word)
-    return frozenset(facet for facet, text in facet_texts.items() if begin in text)
+    return tuple([_facet_word(facet) for facet, text in facet_texts.items() if begin in text])
 
 
 def _remember(found: dict[tuple[Any, ...], Sequence[str]], key: tuple[Any, ...], ids: Sequence[str]) -> Sequence[str]:

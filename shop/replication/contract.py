@@ -178,10 +178,11 @@ class Journey(Struct, frozen=True, kw_only=True):
     state: CommitState
     summary: str
     changes: Sequence[Change]  # empty when the journals have forgotten it
-    tries: int  # 1 = none was lost
+    tries: int  # 1 = none was lost; 0 = not known
     size_bytes: int | None
     steps: Sequence[Step]
     checksum: str = ""
+    is_wal: bool = False  # as in the status
 
 
 class PastSide(Struct, frozen=True):

@@ -77,6 +77,7 @@ def _lost_page(*, status: int = 200, refused: str = "", problem: str = "", typed
         "replication/lost.html",
         invoices=_failover().invoices(),
         damaged=_failover().damaged(),
+        unsettled=_failover().unsettled(),
         shown_max=LOST_SHOWN,
         refused=refused,
         problem=problem,

@@ -63,6 +63,16 @@ def set_timeout() -> AnyResponse:
     return _turn("timeout", _laboratory().set_timeout, "The timeout of semi-sync is set.")
 
 
+@bp.post("/apply-delay")
+@login_required
+def set_apply_delay() -> AnyResponse:
+    return _turn(
+        "apply_delay",
+        _laboratory().set_apply_delay,
+        "The apply delay is set, also for writes that have arrived and wait for it.",
+    )
+
+
 @bp.post("/mode")
 @login_required
 def set_mode() -> AnyResponse:
@@ -100,13 +110,17 @@ def commit(timeline: int, lsn: int) -> AnyResponse:
 @login_required
 def history() -> AnyResponse:
     """Both sides as they were after one of the last changes."""
+    why_not = services().replication.status().unavailable.get("history", "")
+    if why_not:
+        return _fresh(render_template("replication/history.html", not_here=why_not))
     typed = request.args.get("at", "")
     past = _laboratory().past(int(typed) if re.fullmatch(r"[0-9]{1,12}", typed) else None)
     if past is None:
-        return _fresh(render_template("replication/history.html", past=None))
+        return _fresh(render_template("replication/history.html", not_here="", past=None))
     return _fresh(
         render_template(
             "replication/history.html",
+            not_here="",
             past=past,
             clock=replication_view.clock_text(past.at),
             behind=laboratory_view.behind_words(past),

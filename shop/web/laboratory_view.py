@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from shop.replication.contract import CommitState, Journey, Latency, Link, Mode, Past, PastSide, Status
-from shop.web.replication_view import COLLECTION_ORDER, clock_text, number_text, plural, seconds_text, size_text
+from shop.web.replication_view import (
+    COLLECTION_ORDER,
+    clock_text,
+    lsn_text,
+    number_text,
+    plural,
+    seconds_text,
+    size_text,
+)
 
 MODE_NAMES = {Mode.ASYNC: "Async", Mode.SEMI_SYNC: "Semi-sync", Mode.SYNC: "Sync mirror"}
 MODE_WAITS = {
@@ -123,6 +131,7 @@ def _latency(seconds: float | None) -> str:
 def knobs_of(link: Link, timeout_seconds: float | None) -> dict[str, str]:
     """What stands in each field until somebody types."""
     return {
+        "apply_delay": number_text(link.apply_delay_seconds or 0),
         "jitter": number_text(link.jitter_seconds),
         "bandwidth": number_text(link.bandwidth),
         "loss": number_text(link.loss_percent),
@@ -167,14 +176,14 @@ def _after(seconds: float | None, *, is_done: bool) -> str:
 
 
 def _facts(journey: Journey) -> Sequence[tuple[str, str]]:
-    facts = [("Position", f"timeline {journey.timeline}, LSN {journey.lsn:,}")]
+    facts = [("Position", f"timeline {journey.timeline}, LSN {lsn_text(journey.lsn, is_wal=journey.is_wal)}")]
     if journey.checksum:
         facts.append(("Checksum", journey.checksum))
     if journey.size_bytes is not None:
         facts.append(("Size in the journal", size_text(journey.size_bytes)))
-    facts.append(
-        ("Tries on the link", f"{journey.tries}" if journey.tries == 1 else f"{journey.tries}, the others were lost")
-    )
+    if journey.tries:
+        others = "" if journey.tries == 1 else ", the others were lost"
+        facts.append(("Tries on the link", f"{journey.tries}{others}"))
     return facts
 
 

@@ -26,6 +26,10 @@ QUICK_DELAYS = (0, 1, 5, 10, 30)  # seconds
 DELAY_MAX_SECONDS = 3600
 SECONDS_TYPED = re.compile(r"[0-9]{1,6}(?:[.,][0-9]{1,3})?")
 DELAY_PROBLEM = f"Type a number of seconds from 0 to {DELAY_MAX_SECONDS}, such as 5 or 0.5."
+PAUSED_LINK = "The link is paused. New writes stay on the primary until you resume."
+PAUSED_REPLAY = (
+    "Replay is paused. New writes still arrive and are safe there; its readers do not see them until you resume."
+)
 TEST_CART_ID = "replication-test"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -76,13 +80,15 @@ def set_delay() -> AnyResponse:
 @bp.post("/pause")
 @login_required
 def pause() -> AnyResponse:
-    return _do(services().replication.pause, "The link is paused. New writes stay on the primary until you resume.")
+    is_of_replay = services().replication.status().link.pauses_replay
+    return _do(services().replication.pause, PAUSED_REPLAY if is_of_replay else PAUSED_LINK)
 
 
 @bp.post("/resume")
 @login_required
 def resume() -> AnyResponse:
-    return _do(services().replication.resume, "The link is open again.")
+    is_of_replay = services().replication.status().link.pauses_replay
+    return _do(services().replication.resume, "Replay goes on." if is_of_replay else "The link is open again.")
 
 
 @bp.post("/sync")

@@ -1,6 +1,6 @@
 """What the replication page shows, worked out from a `Status`: words, steps and figures. The templates only print it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -10,9 +10,11 @@ from shop.replication.contract import (
     CommitOnTheWay,
     CommitState,
     Difference,
+    Headroom,
     Link,
     Outcome,
     Side,
+    Stage,
     State,
     Status,
     Verdict,
@@ -77,7 +79,7 @@ class Arrival(Struct, frozen=True):
     key: str
     kind: str
     label: str
-    lsn: int
+    lsn: str
     committed_at: str
     committed_clock: str
     took: str
@@ -102,12 +104,31 @@ class SideView(Struct, frozen=True):
     file: str
     timeline: int
     lsn: str
-    checksum: str
-    file_size: str
-    journal_size: str
+    lsn_words: str  # what the big figure counts
+    facts: Sequence[tuple[str, str]]
     counts: Sequence[Count]
     is_writable: bool
     problem: str
+
+
+class StageView(Struct, frozen=True):
+    """One stage of the way, and how far it is behind."""
+
+    name: str
+    seconds: str
+    size: str
+    place: str
+    explanation: str
+    is_zero: bool
+
+
+class HeadroomView(Struct, frozen=True):
+    """What the primary keeps of its log."""
+
+    sentence: str
+    percent: int  # of what may be kept
+    tone: str
+    facts: Sequence[tuple[str, str]]
 
 
 class Figure(Struct, frozen=True):
@@ -185,6 +206,10 @@ class ReplicationView(Struct, frozen=True, kw_only=True):
     more_travellers: str
     bundle: Sequence[int]  # where every commit in flight stands, for the strip that shows them all
     figures: Sequence[Figure]
+    stages: Sequence[StageView]
+    headroom: HeadroomView | None
+    not_here: Mapping[str, str]  # each knob and button -> why it cannot be used here, "" when it can
+    pause_hint: str
     differences: Sequence[DifferenceView]
     more_differences: str
     arrivals: Sequence[Arrival]
@@ -218,12 +243,8 @@ def view_of(
         remedy=REMEDIES.get(status.state, ""),
         read_only="" if status.primary.is_writable else status.primary.problem or "The primary takes no writes now.",
         risk=risk_of(status.at_risk, money),
-        primary=_side(
-            status.primary, status.replica, place="Here. The shop works on this copy: every sale is saved on it first"
-        ),
-        replica=_side(
-            status.replica, status.primary, place="Far away. This copy follows, and takes over if the other is lost"
-        ),
+        primary=_side(status, status.primary, status.replica, place=HERE),
+        replica=_side(status, status.replica, status.primary, place=FAR_AWAY),
         link_word=LINK_WORDS[status.state],
         link_note=_link_note(status),
         delay=number_text(status.link.delay_seconds),
@@ -234,11 +255,15 @@ def view_of(
         more_travellers=_more_travellers(status, len(shown) - len(landed)),
         bundle=sorted({traveller.step for traveller in travellers}) if len(travellers) > TRAVELLERS_SHOWN else (),
         figures=_figures(status),
+        stages=[_stage(stage) for stage in status.stages],
+        headroom=_headroom(status.headroom) if status.headroom else None,
+        not_here={name: status.unavailable.get(name, "") for name in CONTROLS},
+        pause_hint=PAUSE_HINTS[status.link.pauses_replay],
         differences=[difference_of(difference) for difference in differences],
         more_differences=f"Only the first {differences_limit} are listed."
         if len(differences) >= differences_limit
         else "",
-        arrivals=[_arrival(commit, status.at) for commit in status.recent[:ARRIVALS_SHOWN]],
+        arrivals=[_arrival(commit, status.at, is_wal=status.is_wal) for commit in status.recent[:ARRIVALS_SHOWN]],
         is_moving=is_moving(status),
     )
 
@@ -254,6 +279,14 @@ def just_landed(status: Status) -> Sequence[CommitOnTheWay]:
     """The commits that arrived so lately that they still stand at the end of their tracks; newest first."""
     return [commit for commit in status.recent if _has_just_landed(commit, status.at)]
 
+
+CONTROLS = "delay apply_delay jitter bandwidth loss timeout outage mend resync history".split()
+HERE = "Here. The shop works on this copy: every sale is saved on it first"
+FAR_AWAY = "Far away. This copy follows, and takes over if the other is lost"
+PAUSE_HINTS = {
+    True: "Pause holds what has arrived: it is safe on the replica, and its readers do not see it.",
+    False: "Pause holds new writes on the primary.",
+}
 
 LINK_WORDS = {
     State.IN_SYNC: "Open, nothing to carry",
@@ -277,11 +310,17 @@ REMEDIES = {
 def headline_of(status: Status) -> str:
     """What is happening now, in one plain sentence."""
     waiting = plural(status.lag.commits, "write")
+    if not status.primary.is_reachable:
+        return f"The primary does not answer. The shop shows what {status.replica.file} has, and takes no writes."
     match status.state:
         case State.IN_SYNC:
             return "Both sides hold the same data."
         case State.BEHIND:
             return f"{waiting} {_is_are(status.lag.commits)} crossing to the replica; {_next_arrival(status)}."
+        case State.PAUSED if status.link.pauses_replay and not status.lag.commits:
+            return "Replay is paused on the replica. Nothing is waiting."
+        case State.PAUSED if status.link.pauses_replay:
+            return f"Replay is paused: the replica's readers do not see {waiting} yet."
         case State.PAUSED if not status.lag.commits:
             return "The link is paused. Nothing is waiting."
         case State.PAUSED:
@@ -298,8 +337,14 @@ def headline_of(status: Status) -> str:
 
 def detail_of(status: Status) -> str:
     """What stands below the headline: the reason, where there is one to give."""
+    if not status.primary.is_reachable:
+        return status.sentence
+    if status.state is State.FAILING and status.is_wal:
+        return status.sentence
     if status.state is State.FAILING:
         return f"Attempt {status.retry.attempts} failed: {status.retry.error}"
+    if status.state is State.PAUSED and status.link.pauses_replay:
+        return _what_has_arrived(status)
     if status.state in (State.REFUSED, State.SNAPSHOT_NEEDED):
         return status.sentence
     if status.state is State.IN_SYNC:
@@ -331,13 +376,13 @@ def risk_of(at_risk: AtRisk, money: Money) -> RiskView:
 
 def traveller_of(commit: CommitOnTheWay, status: Status) -> Traveller:
     """*commit* on its track."""
-    mood = _mood(commit, status.state)
+    mood = _mood(commit, status)
     return Traveller(
         key=f"{commit.timeline}-{commit.lsn}",
         kind=kind_of(commit),
         label=label_of(commit),
         when=_when(commit, mood),
-        step=STEPS if commit.state is not CommitState.IN_FLIGHT else step_of(commit.progress),
+        step=_step(commit, status),
         mood=mood,
         lsn=commit.lsn,
         percent=round(100 * min(1.0, max(0.0, commit.progress))),
@@ -485,17 +530,27 @@ def _next_try(status: Status) -> str:
     return f"the next try is in {seconds_text(wait)}" if wait > 0.05 else "trying again now"
 
 
-def _mood(commit: CommitOnTheWay, state: State) -> str:
+def _step(commit: CommitOnTheWay, status: Status) -> int:
+    """What has arrived stands at the end of the road; what only seems due does not."""
+    return STEPS if commit.state is not CommitState.IN_FLIGHT else step_of(commit.progress)
+
+
+def _mood(commit: CommitOnTheWay, status: Status) -> str:
+    if commit.state is CommitState.ARRIVED and status.is_wal:
+        return "held" if status.state is State.PAUSED else "safe"
     if commit.state is not CommitState.IN_FLIGHT:
         return "landed"
-    if state in (State.PAUSED, State.OUTAGE):
+    if status.state is State.OUTAGE or (status.state is State.PAUSED and not status.link.pauses_replay):
         return "held"
-    return "moving" if state in (State.BEHIND, State.IN_SYNC) else "stuck"
+    return "moving" if status.state in (State.BEHIND, State.IN_SYNC, State.PAUSED) else "stuck"
 
 
 def _when(commit: CommitOnTheWay, mood: str) -> str:
     if mood == "landed":
         return "arrived"
+    if commit.state is CommitState.ARRIVED:
+        due = f", applied in {seconds_text(commit.due_in_seconds)}" if commit.due_in_seconds > 0.05 else ""
+        return "arrived, not applied" if mood == "held" else f"arrived{due}"
     if mood == "held":
         return "held"
     if mood == "stuck":
@@ -535,18 +590,34 @@ def _more_travellers(status: Status, shown: int) -> str:
     return f"and {plural(hidden, 'more write')} behind {_verb(shown, 'it', 'them')}" if hidden > 0 else ""
 
 
+def _what_has_arrived(status: Status) -> str:
+    arrived = sum(commit.state is CommitState.ARRIVED for commit in status.in_flight)
+    if not arrived:
+        return ""
+    return f"{plural(arrived, 'write')} of these {_verb(arrived, 'has', 'have')} arrived and would survive the primary."
+
+
 def _link_note(status: Status) -> str:
     delay = status.link.delay_seconds
+    if status.state is State.PAUSED and status.link.pauses_replay:
+        return "What arrives is kept, and shown when you resume."
     if status.state is State.PAUSED:
         return "Nothing leaves until you resume."
     if status.state is State.OUTAGE:
         return f"Nothing crosses for {seconds_text(status.link.out_for_seconds)} more."
+    if status.state is State.FAILING and status.is_wal:
+        return "It connects again by itself."
     if status.state is State.FAILING:
         return f"Next try in {seconds_text(status.retry.next_in_seconds)}."
     if status.state in (State.REFUSED, State.SNAPSHOT_NEEDED):
         return "Nothing is carried."
-    way = f"Each write takes {number_text(delay)} s to cross" if delay else "No delay: a write crosses at once"
-    return way + _extras(status.link) + "."
+    if "delay" in status.unavailable:
+        way = "A real network, as fast as it is"
+    else:
+        way = f"Each write takes {number_text(delay)} s to cross" if delay else "No delay: a write crosses at once"
+    held = status.link.apply_delay_seconds
+    hold = f" It is applied {number_text(held)} s after it was made" if held else ""
+    return way + _extras(status.link) + "." + (f"{hold}." if hold else "")
 
 
 def _extras(link: Link) -> str:
@@ -561,16 +632,25 @@ def _extras(link: Link) -> str:
     return ", " + ", ".join(extras) if extras else ""
 
 
-def _side(side: Side, other: Side, *, place: str) -> SideView:
+def lsn_text(lsn: int, *, is_wal: bool) -> str:
+    """A place in the log as it is usually written."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}" if is_wal else f"{lsn:,}"
+
+
+def _side(status: Status, side: Side, other: Side, *, place: str) -> SideView:
+    lsn = lsn_text(side.position.lsn, is_wal=status.is_wal)
+    facts = [("Position", f"timeline {side.position.timeline}, LSN {lsn}")]
+    if not status.is_wal:  # a write-ahead log has none for its whole history
+        facts.append(("Checksum", side.position.checksum[:8] or "none yet"))
+    facts += [(side.file_word, size_text(side.file_bytes)), (side.journal_word, size_text(side.journal_bytes))]
     return SideView(
         role=side.role,
         place=place,
         file=side.file,
         timeline=side.position.timeline,
-        lsn=f"{side.position.lsn:,}",
-        checksum=side.position.checksum[:8] or "none yet",
-        file_size=size_text(side.file_bytes),
-        journal_size=size_text(side.journal_bytes),
+        lsn=lsn,
+        lsn_words="place in the log" if status.is_wal else "commits so far",
+        facts=facts,
         counts=[_count(name, side, other) for name in _collections(side, other)],
         is_writable=side.is_writable,
         problem=side.problem,
@@ -586,6 +666,53 @@ def _count(name: str, side: Side, other: Side) -> Count:
     number, elsewhere = side.counts.get(name, 0), other.counts.get(name, 0)
     note = "" if number == elsewhere else f"{abs(number - elsewhere):,} {'more' if number > elsewhere else 'fewer'}"
     return Count(name=name, number=f"{number:,}", note=note)
+
+
+STAGE_WORDS = {
+    "sent": ("Sent", "Has left the primary. What has not is nowhere else."),
+    "flushed": ("Flushed", "Safe on the replica's disk. What has not dies with the primary."),
+    "replayed": ("Replayed", "Seen by the replica's readers. An apply delay holds it here, in safety."),
+}
+
+
+def _stage(stage: Stage) -> StageView:
+    name, explanation = STAGE_WORDS[stage.name]
+    is_known = stage.lsn is not None
+    return StageView(
+        name=name,
+        seconds="–" if stage.seconds is None else _lag_text(stage.seconds),
+        size="not known" if stage.behind_bytes is None else f"{size_text(stage.behind_bytes)} behind",
+        place=lsn_text(stage.lsn or 0, is_wal=True) if is_known else "",
+        explanation=explanation,
+        is_zero=is_known and not stage.seconds,
+    )
+
+
+def _lag_text(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if 0 < seconds < 1 else seconds_text(seconds) if seconds else "0 s"
+
+
+HEADROOM_TONES = {"reserved": "calm", "extended": "calm", "unreserved": "alarm", "lost": "alarm"}
+NEARLY_FULL_PERCENT = 80
+
+
+def _headroom(headroom: Headroom) -> HeadroomView:
+    kept, left = headroom.kept_bytes, headroom.left_bytes
+    percent = 0 if left is None else 100 if kept + left <= 0 else min(100, round(100 * kept / (kept + max(0, left))))
+    tone = HEADROOM_TONES.get(headroom.state, "calm")
+    facts = [("Kept for the replica", size_text(kept))]
+    if left is not None:
+        facts.append(("Left before it is cut", size_text(max(0, left))))
+    if headroom.slot:
+        facts.append(("Slot", f"{headroom.slot}, {'in use' if headroom.is_active else 'nobody reads from it'}"))
+        facts.append(("State", headroom.state))
+    if headroom.state == "lost":
+        sentence = "It was cut: the replica needs a fresh copy."
+    elif tone == "alarm" or percent >= NEARLY_FULL_PERCENT:
+        sentence, tone = "It is nearly full: when it is cut, the replica needs a fresh copy.", "alarm"
+    else:
+        sentence = "A replica that comes back in time catches up from it; after a cut it would need a fresh copy."
+    return HeadroomView(sentence=sentence, percent=percent, tone=tone, facts=facts)
 
 
 def _figures(status: Status) -> Sequence[Figure]:
@@ -612,13 +739,13 @@ def _figures(status: Status) -> Sequence[Figure]:
     ]
 
 
-def _arrival(commit: CommitOnTheWay, at: str) -> Arrival:
+def _arrival(commit: CommitOnTheWay, at: str, *, is_wal: bool) -> Arrival:
     late = commit.lateness_seconds
     return Arrival(
         key=f"{commit.timeline}-{commit.lsn}",
         kind=kind_of(commit),
         label=label_of(commit),
-        lsn=commit.lsn,
+        lsn=lsn_text(commit.lsn, is_wal=is_wal),
         committed_at=commit.committed_at,
         committed_clock=clock_text(commit.committed_at),
         took=_between(commit.committed_at, commit.applied_at),

@@ -92,9 +92,10 @@ class PostgresLaboratory:
             else CommitState.IN_FLIGHT,
             summary=losses.summary(ops, self._currency),
             changes=[Change(collection=collection, id=id, is_delete=record is None) for collection, id, record in ops],
-            tries=1,
+            tries=0,
             size_bytes=None,
             steps=steps,
+            is_wal=True,
         )
 
     def _find(self, timeline: int, lsn: int) -> tuple[Row, Sequence[Op]] | None:

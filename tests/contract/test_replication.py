@@ -19,6 +19,7 @@ from shop.repository.embedded import EmbeddedRepository
 from shop.store import StoreFull
 from tests.builders import (
     NOW,
+    a_category,
     a_line,
     a_product,
     keep,
@@ -141,6 +142,8 @@ def test_a_pair_that_was_never_written_to_is_in_sync(world: World) -> None:
 
 def test_a_commit_on_its_way_is_shown_with_what_it_is_and_when_it_arrives(world: World) -> None:
     product = a_product(name="Teapot")
+    keep(world.repository, a_category(id=product.category_id))
+    world.let_pass(DELAY + 1)
     keep(world.repository, product)
     world.let_pass(2)
 
@@ -185,7 +188,7 @@ def test_an_applied_commit_is_listed_newest_first_with_its_lateness(world: World
 
     recent = status(world).recent
 
-    assert [commit.summary for commit in recent] == ["product Kettle", "product Teapot"]
+    assert [commit.summary.removeprefix("category Category, ") for commit in recent] == ["product Kettle", "product Teapot"]
     assert all(commit.state is CommitState.APPLIED for commit in recent)
     assert all(commit.lateness_seconds is not None and 0 <= commit.lateness_seconds < 0.25 for commit in recent)
     assert recent[1].applied_at is not None

@@ -18,10 +18,15 @@ from shop.store.files import Files
 from shop.store.journal import JournalIndex
 
 ROOM_MIN_BYTES = 4 * 1024
-ROOM_MAX_BYTES = 128 * 1024  # the commit that makes it waits for as many zeros
+ROOM_MAX_BYTES = 512 * 1024  # the commit that makes it waits for as many zeros
 COPY_BYTES = 128 * 1024  # of a journal that is cut while commits go on: longer slices make them wait for the disk
 COPY_PAUSE_SECONDS = 0.004
 COPY_ROUNDS = 3
+
+
+def room_for(length: int) -> int:
+    """As much as the journal holds, so that it is seldom made."""
+    return min(max(length, ROOM_MIN_BYTES), ROOM_MAX_BYTES)
 
 
 class TailNotCut(OSError):
@@ -69,15 +74,16 @@ class Log:
         end = self.index.end + length
         if end <= self._room_end:
             return
-        self._room_end = end
-        room = min(max(end, ROOM_MIN_BYTES), ROOM_MAX_BYTES)
-        if length > room:
-            return
+        room = room_for(end)
+        self._room_end = end if length > room else self._write_room(self._fd, end, room)
+
+    def _write_room(self, fd: int, at: int, room: int) -> int:
+        """Zeros from *at* on; returns where they end. Without space for them there are none, or fewer than it says: they do no harm."""
         try:
-            self._files.write(self._fd, bytes(room), end)
+            self._files.write(fd, bytes(room), at)
         except OSError:
-            return  # no space: the lines are there, and that is what was asked. Zeros that were written do no harm.
-        self._room_end = end + room
+            return at
+        return at + room
 
     def _cut_tail(self, cause: OSError) -> None:
         # Without this the next line would stand behind a stub, where recovery cannot reach it.
@@ -124,19 +130,22 @@ class Log:
         *is_paced* makes pauses, for commits; without them it is sooner done, for whoever waits for the checkpoint that it belongs to.
         Raises OSError when it could not be written (nothing changed), `SyncFailed` when the folder was not confirmed.
         """
-        index = self.index
+        index, room_end = self.index, 0
         with ExitStack() as held:
 
             def fill(fd: int) -> None:
-                nonlocal index
+                nonlocal index, room_end
                 with appending:
                     start = self.index.offset(lsn + 1)
                 copied_to = self._copy_ahead(fd, start, is_paced=is_paced)
+                # Room now, while no commit waits for it.
+                room_end = self._write_room(fd, copied_to - start, room_for(self.index.end))
+                sync(self._files, fd)
                 held.enter_context(appending)
                 self._files.write(fd, self._read(copied_to, self.index.end), copied_to - start)
                 index = self.index.without_first(lsn)
 
-            self._swap_in(replace_open(self._files, self.path, fill), index)
+            self._swap_in(replace_open(self._files, self.path, fill), index, room_end)
 
     def _copy_ahead(self, fd: int, start: int, *, is_paced: bool) -> int:
         """Copy what stays, from *start* on, but for a last piece; returns up to where. In rounds, because more comes meanwhile."""
@@ -153,13 +162,13 @@ class Log:
 
     def replace(self, index: JournalIndex) -> None:
         """Begin an empty journal with *index* (a snapshot is being installed); crash and errors as for `cut`."""
-        self._swap_in(replace_open(self._files, self.path, lambda fd: None), index)
+        self._swap_in(replace_open(self._files, self.path, lambda fd: None), index, 0)
 
-    def _swap_in(self, fd: int, index: JournalIndex) -> None:
+    def _swap_in(self, fd: int, index: JournalIndex, room_end: int) -> None:
         """From here on *fd* is the journal. Nothing that could fail stands between its rename and this."""
         with self._swap:
             old, self._fd, self.index = self._fd, fd, index
-        self._room_end = index.end
+        self._room_end = max(room_end, index.end)
         try:
             sync_folder(self._files, self.path.parent)
         finally:  # not before: a close that fails must not keep the name from being confirmed

@@ -134,6 +134,20 @@ def test_a_close_that_fails_does_not_keep_the_new_name_from_being_confirmed(monk
     assert swept("cut", history).violations == []
 
 
+def test_a_journal_that_was_cut_has_room_for_the_next_commits() -> None:
+    disk = SimDisk()
+    store, history = a_store_with_a_tail(disk)
+    history.commit(store)
+
+    store.checkpoint()
+
+    length = disk.size(JOURNAL)
+    assert length >= store.journal_bytes + 4096
+    for _ in range(5):
+        history.commit(store)
+    assert disk.size(JOURNAL) == length
+
+
 def test_lines_are_read_whole_and_in_order_while_others_commit_and_the_journal_is_cut(tmp_path: Path) -> None:
     store = create(tmp_path / "db.json")
     store.keep_after(0)

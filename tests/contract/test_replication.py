@@ -156,7 +156,7 @@ def test_a_commit_on_its_way_is_shown_with_what_it_is_and_when_it_arrives(world:
     ]
     assert commit.due_in_seconds == pytest.approx(3, abs=0.01)
     assert commit.progress == pytest.approx(0.4, abs=0.01)
-    assert commit.committed_at == "2026-01-01T12:00:00.000000Z"
+    assert commit.committed_at == "2026-01-01T12:00:06.000000Z"
     assert commit.applied_at is None
 
 
@@ -188,7 +188,10 @@ def test_an_applied_commit_is_listed_newest_first_with_its_lateness(world: World
 
     recent = status(world).recent
 
-    assert [commit.summary.removeprefix("category Category, ") for commit in recent] == ["product Kettle", "product Teapot"]
+    assert [commit.summary.removeprefix("category Category, ") for commit in recent] == [
+        "product Kettle",
+        "product Teapot",
+    ]
     assert all(commit.state is CommitState.APPLIED for commit in recent)
     assert all(commit.lateness_seconds is not None and 0 <= commit.lateness_seconds < 0.25 for commit in recent)
     assert recent[1].applied_at is not None

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shop.web.fragments import PAGES_MAX
 from tests.e2e import shop_files
 from tests.e2e.buyers import STOCK_AT_FIRST
 from tests.e2e.shop_process import ShopProcess, wait_until
+from tests.e2e.shopper import Shopper
 from tests.soak.people import Browser, Buyer, Editor, Operator, Person
 
 GROWTH_MAX = 0.10
@@ -71,6 +73,7 @@ def soak(folder: Path, *, seconds: float, trouble_every: float = 6.0, say: Calla
     shop.start()
     people = _People(shop.url, trouble_every)
     try:
+        _fill_kept_pages(shop.url)
         say(f"warming up, {seconds * WARM_UP:.0f} s")
         people.live(seconds * WARM_UP, lambda text: None)
         report.before = _look(shop)
@@ -83,6 +86,19 @@ def soak(folder: Path, *, seconds: float, trouble_every: float = 6.0, say: Calla
     finally:
         shop.close()
     return report
+
+
+def _fill_kept_pages(url: str) -> None:
+    """As many different pages as the shop keeps, full ones: what comes later takes the place of one of them."""
+    shopper = Shopper(url)
+    try:
+        for number in range(PAGES_MAX):
+            letter, sort = "aeo"[number % 3], ("name", "price", "-price", "newest")[number // 3 % 4]
+            words = "+".join([letter] * (1 + number // 12 % 45))
+            in_stock = "&in_stock=1" if number // 12 >= 45 else ""
+            assert shopper.get(f"/?q={words}&sort={sort}{in_stock}").status == 200
+    finally:
+        shopper.close()
 
 
 class _People:

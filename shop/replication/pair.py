@@ -9,7 +9,10 @@ that is left may be the shorter one, and serving it would silently drop what the
 The first start makes db.json, then db_async.json as its snapshot, then marks db.json. A crash at any point is completed by the next start.
 """
 
+import os
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -364,4 +367,8 @@ def _damaged(error: StoreError, path: Path, other: Path) -> SettingError:
 
 
 def _resync_command(source: Path) -> str:
-    return f"flask --app app shop resync --from {source.name}"
+    """As it can be pasted where the shop was started: with its own Python, and for the folder that is meant."""
+    flask = Path(sys.executable).with_name("flask")
+    program = os.path.relpath(flask) if flask.is_relative_to(Path.cwd()) else str(flask)
+    folder = f"SHOP_INSTANCE={shlex.quote(str(source.parent))} " if os.environ.get("SHOP_INSTANCE") else ""
+    return f"{folder}{program if flask.exists() else 'flask'} --app app shop resync --from {source.name}"

@@ -17,8 +17,9 @@ from flask.typing import ResponseReturnValue
 from msgspec import Struct
 from wtforms import PasswordField, StringField
 
+from shop.access import Logins
 from shop.admins import ADMIN_ID, set_password_hash
-from shop.errors import ShopError, TooManyRequests, WritesUnavailable
+from shop.errors import ShopError, TooManyRequests, Unavailable, WritesUnavailable
 from shop.models import Admin
 from shop.passwords import hash_password, needs_rehash, verify_password
 from shop.web.errors import TITLES
@@ -54,9 +55,9 @@ class LoginForm(ShopForm):
 
 
 class _Door(Struct, frozen=True):
-    """What is remembered of logins, in memory."""
+    """What is remembered of logins: in memory, or where the workers keep it together."""
 
-    sessions: AdminSessions
+    sessions: Logins
     throttle: Throttle
 
 
@@ -87,7 +88,7 @@ def own_path(target: str) -> str:
 
 def refusal(error: ShopError) -> ResponseReturnValue:
     """The page of a `ShopError` inside the admin's frame, for blueprints to register."""
-    retry_seconds = error.retry_seconds if isinstance(error, TooManyRequests | WritesUnavailable) else None
+    retry_seconds = error.retry_seconds if isinstance(error, TooManyRequests | Unavailable) else None
     page = render_template(
         "admin/refusal.html",
         heading=TITLES.get(error.status, TITLES[400]),
@@ -285,4 +286,11 @@ def _door() -> _Door:
 def _install(state: BlueprintSetupState) -> None:
     app: Any = state.app
     parts: Services = cast(Flask, app).extensions["antipode"]
-    app.extensions[_EXTENSION] = _Door(AdminSessions(parts.clock.monotonic), Throttle(parts.clock.monotonic))
+    app.extensions[_EXTENSION] = _door_of(parts)
+
+
+def _door_of(parts: Services) -> _Door:
+    shared = parts.shared
+    if shared is not None:
+        return _Door(shared.logins, Throttle(shared.now, shared.ledger))
+    return _Door(AdminSessions(parts.clock.monotonic), Throttle(parts.clock.monotonic))

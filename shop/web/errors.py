@@ -14,7 +14,7 @@ from flask_limiter.errors import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from shop.errors import ShopError, TooManyRequests, WritesUnavailable
+from shop.errors import ShopError, TooManyRequests, Unavailable
 from shop.logs import REQUEST_ID
 
 TITLES = {
@@ -53,7 +53,7 @@ def register(app: Flask) -> None:
 
 def refusal(error: ShopError) -> ResponseReturnValue:
     """The page of a `ShopError` that no view turned into something better."""
-    retry_seconds = error.retry_seconds if isinstance(error, TooManyRequests | WritesUnavailable) else None
+    retry_seconds = error.retry_seconds if isinstance(error, TooManyRequests | Unavailable) else None
     return _page(error.status, error.message, retry_seconds=retry_seconds)
 
 

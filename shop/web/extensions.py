@@ -48,5 +48,5 @@ class _RouteLimits(Limiter):
             del cast(dict[None, list[Any]], functions)[None][-1]
 
 
-# Counters in memory are right because one process serves the shop.
-limiter = _RouteLimits(key_func=_address, storage_uri="memory://", headers_enabled=False)
+# Where the counters stand is the application's setting: see `rates`.
+limiter = _RouteLimits(key_func=_address, headers_enabled=False)

@@ -31,6 +31,7 @@ from shop.web import (
     machines,
     notices,
     orders,
+    rates,
     replication,
     stage,
     visitor,
@@ -54,6 +55,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     app = Shop("shop", root_path=str(ROOT), template_folder="templates", static_folder="static")
     app.extensions["antipode"] = services
     app.config.update(_settings(secret_key))
+    app.config.update(rates.settings(services.shared.counters if services.shared else None))
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     headers.register(app, services.config)
     errors.register(app)

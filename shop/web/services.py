@@ -5,6 +5,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from shop.access import Shared
 from shop.clock import Clock
 from shop.config import Config
 from shop.drills.runner import Drills
@@ -26,6 +27,7 @@ class Services:
     alerts: Alerts | None = None  # None: nobody watches
     audit: Audit | None = None  # None: nothing is noted
     drills: Drills | None = None  # None: nothing is broken on purpose
+    shared: Shared | None = None  # None: one process serves the shop, and keeps logins and counters in its memory
 
 
 def services() -> Services:

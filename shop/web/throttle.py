@@ -9,11 +9,12 @@ browser that has been logged in before is counted by itself: what others do to t
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from msgspec import Struct
 
-KEYS_MAX = 10_000
+from shop.access import KEYS_MAX, Ledger, Tries
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -35,47 +36,24 @@ PER_ADDRESS = Rule(free_tries=5, delay_seconds_max=15 * 60, forgotten_after_seco
 PER_BROWSER = PER_ADDRESS  # one that was logged in before
 
 
-class _Tries(Struct, frozen=True):
-    failures: int
-    next_at: float
-    forgotten_at: float
+class Memory:
+    """The tries that one process remembers: `shop.access.Ledger`. `_lock` guards `_tries`."""
 
-
-class Throttle:
-    """The failures of one process. Safe from many threads; `_lock` guards `_tries`."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tries: dict[str, _Tries] = {}
+        self._tries: dict[str, Tries] = {}
 
-    def admit(self, keys: Mapping[str, Rule]) -> float:
-        """0 when a try may be made now, which counts as failed until `succeeded` is called; else the seconds to wait.
-
-        Counted before its outcome is known, so that a hundred tries sent at once are no way around it.
-        """
-        now = self._monotonic()
+    @contextmanager
+    def change(self, keys: Collection[str], now: float) -> Iterator[dict[str, Tries]]:
         with self._lock:
-            found = {key: self._tries_of(key, now) for key in keys}
-            wait = max((tries.next_at - now for tries in found.values()), default=0.0)
-            if wait > 0:
-                return wait
-            for key, rule in keys.items():
-                failures = found[key].failures + 1
-                next_at = now + rule.delay_seconds(failures)
-                self._tries[key] = _Tries(failures, next_at, next_at + rule.forgotten_after_seconds)
-            self._make_room(now)
-        return 0.0
-
-    def succeeded(self, keys: Mapping[str, Rule]) -> None:
-        """Somebody who knows the password: their failures before were slips."""
-        with self._lock:
+            tries = {key: self._tries[key] for key in keys if key in self._tries}
+            yield tries
             for key in keys:
-                self._tries.pop(key, None)
-
-    def _tries_of(self, key: str, now: float) -> _Tries:
-        tries = self._tries.get(key)
-        return tries if tries and now < tries.forgotten_at else _Tries(0, now, now)
+                if key in tries:
+                    self._tries[key] = tries[key]
+                else:
+                    self._tries.pop(key, None)
+            self._make_room(now)
 
     def _make_room(self, now: float) -> None:
         if len(self._tries) <= KEYS_MAX:
@@ -83,3 +61,37 @@ class Throttle:
         self._tries = {key: tries for key, tries in self._tries.items() if now < tries.forgotten_at}
         while len(self._tries) > KEYS_MAX:
             del self._tries[min(self._tries, key=lambda key: self._tries[key].forgotten_at)]
+
+
+class Throttle:
+    """Who may try now, and who waits. Safe from many threads, and from many processes that share a *ledger* and a clock."""
+
+    def __init__(self, now: Callable[[], float], ledger: Ledger | None = None) -> None:
+        self._now = now
+        self._ledger = ledger or Memory()
+
+    def admit(self, keys: Mapping[str, Rule]) -> float:
+        """0 when a try may be made now, which counts as failed until `succeeded` is called; else the seconds to wait.
+
+        Counted before its outcome is known, so that a hundred tries sent at once are no way around it.
+        """
+        now = self._now()
+        with self._ledger.change(keys, now) as tries:
+            found = {key: _known(tries.get(key), now) for key in keys}
+            wait = max((one.next_at - now for one in found.values()), default=0.0)
+            if wait > 0:
+                return wait
+            for key, rule in keys.items():
+                failures = found[key].failures + 1
+                next_at = now + rule.delay_seconds(failures)
+                tries[key] = Tries(failures, next_at, next_at + rule.forgotten_after_seconds)
+        return 0.0
+
+    def succeeded(self, keys: Mapping[str, Rule]) -> None:
+        """Somebody who knows the password: their failures before were slips."""
+        with self._ledger.change(keys, self._now()) as tries:
+            tries.clear()
+
+
+def _known(tries: Tries | None, now: float) -> Tries:
+    return tries if tries and now < tries.forgotten_at else Tries(0, now, now)

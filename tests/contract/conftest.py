@@ -6,14 +6,21 @@ from pathlib import Path
 import pytest
 
 from shop.clock import ManualClock
-from shop.cluster.server import PostgresServer
 from shop.repository.contract import Repository
-from tests.contract.backends import BACKENDS, Backend, PostgresBackend, migrated
+from tests.contract.backends import BACKENDS, Backend
+from tests.pairkit import SHARED
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _postgres_backend(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> None:
-    PostgresBackend.server = migrated(postgres_server, tmp_path_factory.mktemp("postgres"))
+def _postgres_backend(postgres_shop: None) -> None:
+    """The suite makes backends by their names alone."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _end_shared_pair() -> Iterator[None]:
+    """A pair that a module's tests shared does not outlive them."""
+    yield
+    SHARED.end()
 
 
 @pytest.fixture(params=sorted(BACKENDS))

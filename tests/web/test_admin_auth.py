@@ -8,10 +8,11 @@ from argon2 import PasswordHasher
 from flask import Flask, session
 from structlog.testing import capture_logs
 
+from shop.access import AGE_SECONDS_MAX, IDLE_SECONDS_MAX, SESSIONS_MAX
 from shop.passwords import hash_password, needs_rehash
 from shop.web import admin_auth
 from shop.web.factory import create_app
-from shop.web.sessions import AGE_SECONDS_MAX, IDLE_SECONDS_MAX, SESSIONS_MAX, AdminSessions
+from shop.web.sessions import AdminSessions
 from shop.web.throttle import PER_ACCOUNT, PER_ADDRESS
 from tests.builders import a_product, keep_products, order_of, product_in
 from tests.web.admin import LOGIN, PASSWORD, keep_admin, log_in, logged_in

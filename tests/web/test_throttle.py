@@ -2,19 +2,24 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from shop.clock import ManualClock
-from shop.web import throttle as module
-from shop.web.throttle import PER_ACCOUNT, PER_ADDRESS, Rule, Throttle
+from shop.repository.postgres.local import shared
+from shop.web.throttle import PER_ACCOUNT, PER_ADDRESS, Memory, Rule, Throttle
 
 RULE = Rule(free_tries=3, delay_seconds_max=8, forgotten_after_seconds=60)
 
 
-@pytest.fixture
-def throttle(clock: ManualClock) -> Throttle:
-    return Throttle(clock.monotonic)
+@pytest.fixture(params=["memory", "postgres"])
+def throttle(request: pytest.FixtureRequest, clock: ManualClock) -> Throttle:
+    """That of one process, and that of several that share a table."""
+    if request.param == "memory":
+        return Throttle(clock.monotonic, Memory())
+    servers = request.getfixturevalue("postgres_repository").servers
+    return Throttle(shared(servers, clock).now, shared(servers, clock).ledger)
 
 
 def test_each_failure_after_the_free_ones_doubles_the_wait_up_to_the_ceiling(throttle, clock):
@@ -44,17 +49,22 @@ def test_trying_while_waiting_does_not_make_the_wait_longer(throttle, clock):
     assert throttle.admit({"key": RULE}) == 0
 
 
-class _SlowDict(dict):
+class _Slow:
     """Lets other threads in between looking and keeping."""
 
-    def get(self, *args):
-        found = super().get(*args)
-        time.sleep(0.001)
-        return found
+    def __init__(self, ledger):
+        self.ledger = ledger
+
+    @contextmanager
+    def change(self, keys, now):
+        with self.ledger.change(keys, now) as tries:
+            time.sleep(0.001)
+            yield tries
+            time.sleep(0.001)
 
 
 def test_a_hundred_tries_at_once_are_as_many_as_are_free(throttle):
-    throttle._tries = _SlowDict()
+    throttle._ledger = _Slow(throttle._ledger)
 
     with ThreadPoolExecutor(16) as pool:
         waits = list(pool.map(lambda _: throttle.admit({"key": RULE}), range(100)))
@@ -106,14 +116,15 @@ def test_one_address_that_never_stops_makes_an_account_wait_half_a_minute_at_mos
 
 
 def test_the_number_of_keys_is_bounded_and_the_oldest_go(throttle, clock, monkeypatch):
-    monkeypatch.setattr(module, "KEYS_MAX", 50)
-    for number in range(200):
+    monkeypatch.setattr("shop.web.throttle.KEYS_MAX", 50)
+    monkeypatch.setattr("shop.repository.postgres.local.KEYS_MAX", 50)
+    keys = [f"key {number}" for number in range(200)]
+    for key in keys:
         clock.advance(0.01)
-        throttle.admit({f"key {number}": RULE})
+        throttle.admit({key: RULE})
 
-    assert len(throttle._tries) == 50
-    assert "key 199" in throttle._tries
-    assert "key 0" not in throttle._tries
+    with throttle._ledger.change(keys, throttle._now()) as tries:
+        assert sorted(tries, key=keys.index) == keys[150:]
 
 
 @pytest.mark.parametrize("failures", [0, 1, 100, 10**9])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from shop.store import OutcomeUnknown, Store, StoreFull, StoreReadOnly
 from tests.storekit import contents, create, put, reopen
+from tests.torture import full_server
 from tests.torture.tally import Tally
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +49,21 @@ def run() -> Tally:
             tally.notes.append(f"{name} was not tried: {done.stderr.splitlines()[-1]}")
         elif done.returncode:
             tally.violations.append(f"{name}: {(done.stderr or 'no word').splitlines()[-1]}")
+    _the_server(tally)
     return tally
+
+
+def _the_server(tally: Tally) -> None:
+    why_not = full_server.why_not_here()
+    if why_not:
+        tally.notes.append(f"the server on a disk that is full was not tried: {why_not}")
+        return
+    tally.points += 1
+    tally.states += 1
+    try:
+        full_server.run()
+    except AssertionError as broken:
+        tally.violations.append(f"the server on a disk that is full: {broken}")
 
 
 def _room_of_its_own(name: str, folder: str) -> list[str]:

@@ -79,6 +79,11 @@ def _open(config: Config, clock: Clock) -> AbstractContextManager[Parts]:
         from shop.assembly import postgres  # its libraries take a while to load, and most shops need none of them
 
         return postgres.open_parts(config, clock)
+    if commands.is_on_postgres(config):
+        raise SettingError(
+            f"The shop in {config.instance} is on PostgreSQL: start it with make cluster, or name its servers in SHOP_PRIMARY_URL"
+            " and SHOP_REPLICA_URL."
+        )
     return embedded.open_parts(config, clock)
 
 

@@ -102,7 +102,8 @@ class Stage(Struct, frozen=True):
     name: str  # "sent", "flushed", "replayed"
     lsn: int | None  # how far it has come; None: not known
     behind_bytes: int | None
-    seconds: float | None
+    seconds: float | None  # age of the oldest commit that it has not reached
+    confirmed_seconds: float | None = None  # how long the last bytes took there and the word of it back, as the primary measured
 
 
 class Headroom(Struct, frozen=True):
@@ -128,6 +129,7 @@ class Link(Struct, frozen=True):
     apply_delay_seconds: float | None = (
         None  # from the commit until it is applied, though it has arrived; None: no such knob
     )
+    delay_max_seconds: float = 3600.0
     pauses_replay: bool = False  # what a pause holds has arrived already, and is only not shown there
 
 

@@ -32,10 +32,17 @@ from shop.web.control import TOKEN_HEADER
 from shop.web.drills_command import add_drill
 from shop.web.migrate_command import House, add_migrate
 from shop.web.operations import WHO, Operations, Result
+from shop.web.replication_view import lsn_text
 from shop.web.verify_command import add_verify
 
 OpenOperations = Callable[[Config], AbstractContextManager[Operations]]
 OpenHouse = Callable[[Config], AbstractContextManager[House]]
+FILES = (ODD_NAME, EVEN_NAME)
+ROLES_NAME = "cluster.json"
+NOT_FILES = (
+    "This shop is on PostgreSQL, which has its own tools for that: pg_dump and pg_restore for a copy of the shop's database,"
+    " pg_basebackup for a whole server."
+)
 _ANSWER_SECONDS_MAX = 600.0  # a backup or a resync of a large shop takes its time
 
 
@@ -197,11 +204,19 @@ class _Desk:
 def _settings(*, needs_shop: bool) -> Config:
     """With *needs_shop*, refused where there is none."""
     config = load(os.environ)
-    if needs_shop and not any((config.instance / name).exists() for name in (ODD_NAME, EVEN_NAME)):
+    if needs_shop and not is_on_postgres(config) and not any((config.instance / name).exists() for name in FILES):
         raise SettingError(
             f"There is no shop in {config.instance} yet: start it once, or name its folder with SHOP_INSTANCE=."
         )
     return config
+
+
+def is_on_postgres(config: Config) -> bool:
+    """Whether the shop of this folder keeps its records in PostgreSQL: told so, or left so by its last start."""
+    is_left_so = (config.instance / ROLES_NAME).exists() and not any(
+        (config.instance / name).exists() for name in FILES
+    )
+    return bool(config.primary_url) or is_left_so
 
 
 def _lock_or_note(config: Config) -> FolderLock | Note:
@@ -250,6 +265,8 @@ class _Alone:
     def __enter__(self) -> Path:
         with _one_line():
             config = load(os.environ)
+            if is_on_postgres(config):
+                raise SettingError(NOT_FILES)
             try:
                 self._lock = FolderLock(prepare_instance(config))
             except FolderInUse as held:
@@ -320,8 +337,10 @@ def status_text(status: Mapping[str, Any]) -> str:
     for side in (status["primary"], status["replica"]):
         position = side["position"]
         counts = ", ".join(f"{count:,} {name}" for name, count in sorted(side["counts"].items()))
+        place = lsn_text(position["lsn"], is_wal=status["is_wal"])
+        noun = "LSN" if status["is_wal"] else "commit"
         lines.append(
-            f"  {side['role']:<8} {side['file']:<14} commit {position['lsn']:,} on timeline {position['timeline']}: {counts}"
+            f"  {side['role']:<8} {side['file']:<14} {noun} {place} on timeline {position['timeline']}: {counts}"
         )
         if side["problem"]:
             lines.append(f"           read-only: {side['problem']}")

@@ -156,7 +156,7 @@ def page(
         etag=f'W/"{_etag(now)}"',
         is_watching=is_watching,
         has_controls=not is_watching,
-        quick_delays=QUICK_DELAYS,
+        quick_delays=[seconds for seconds in QUICK_DELAYS if seconds <= now.link.delay_max_seconds],
         delay_typed=typed.get("delay", view.delay),
         delay_problem=problems.get("delay", ""),
         **_laboratory_parts(now),

@@ -118,6 +118,7 @@ class StageView(Struct, frozen=True):
     seconds: str
     size: str
     place: str
+    confirmed: str
     explanation: str
     is_zero: bool
 
@@ -683,6 +684,9 @@ def _stage(stage: Stage) -> StageView:
         seconds="–" if stage.seconds is None else _lag_text(stage.seconds),
         size="not known" if stage.behind_bytes is None else f"{size_text(stage.behind_bytes)} behind",
         place=lsn_text(stage.lsn or 0, is_wal=True) if is_known else "",
+        confirmed=""
+        if stage.confirmed_seconds is None
+        else f"The primary hears of it after {_lag_text(stage.confirmed_seconds)}.",
         explanation=explanation,
         is_zero=is_known and not stage.seconds,
     )

@@ -7,6 +7,7 @@ from typing import Protocol
 from shop.replication.contract import Laboratory, Replication
 from shop.repository.contract import Repository
 from tests.drillkit import LiveShop
+from tests.pairkit import SHARED
 
 
 class Lab(Protocol):
@@ -32,4 +33,17 @@ class EmbeddedLab:
         self._shop.close()
 
 
-LABORATORIES: Mapping[str, Callable[[Path], Lab]] = {"embedded": EmbeddedLab}
+class PostgresLab:
+    """A real pair, shared by the tests and emptied for each."""
+
+    def __init__(self, folder: Path) -> None:
+        shop = SHARED.shop()
+        self.repository = shop.repository
+        self.replication = shop.replication
+        self.laboratory = shop.laboratory
+
+    def close(self) -> None:
+        """The pair goes on; `end_shared_pair` ends it."""
+
+
+LABORATORIES: Mapping[str, Callable[[Path], Lab]] = {"embedded": EmbeddedLab, "postgres": PostgresLab}

@@ -60,8 +60,9 @@ class PostgresSide:
         self.replication = PostgresReplication(
             self.watch, self.knobs, self.gate, checked, clock=clock, currency=currency
         )
+        self.watcher = Watcher(self.modes, self.watch, why_cut=self.knobs.why_cut)
         self.laboratory = PostgresLaboratory(
-            self.watch, self.knobs, self.gate, self.modes, clock=clock, currency=currency
+            self.watch, self.knobs, self.gate, self.modes, self.watcher, clock=clock, currency=currency
         )
         self.failover = PostgresFailover(
             instance,
@@ -81,8 +82,7 @@ class PostgresSide:
             clock=clock,
         )
         self.sabotage = PostgresSabotage()
-        self.watcher = Watcher(self.modes, self.watch, why_cut=self.knobs.why_cut)
-        repository.after_commit.append(self.reads.remember)
+        repository.after_commit += [self.reads.remember, lambda position: self.watch.touched()]
 
     def close(self) -> None:
         self.pair.close()

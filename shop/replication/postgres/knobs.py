@@ -15,9 +15,10 @@ from shop.errors import Conflict, Invalid
 from shop.replication import contract
 from shop.replication.postgres.look import Far
 from shop.replication.postgres.pair import ServerPair
-from shop.replication.postgres.servers import Server, Unreachable
+from shop.replication.postgres.servers import Rows, Server, Unreachable
 
 APPLY_DELAY_SECONDS_MAX = 3600.0
+DELAY_SECONDS_MAX = 10.0  # of the link; the servers' patience with a silent connection is not much longer
 LINK_SECONDS = 0.5  # who asks for the link's knobs again sooner is told the same
 NO_LINK = (
     "The servers are run by somebody else, and the network between them is a real one: only make cluster simulates it."
@@ -30,6 +31,8 @@ NO_HISTORY = (
     "PostgreSQL keeps no earlier states to look at. Each commit can still be followed by itself, as far back as the table of"
     " commits reaches."
 )
+RELOAD_SECONDS_MAX = 2.0
+_APPLY_DELAY = "SELECT setting::bigint FROM pg_settings WHERE name = 'recovery_min_apply_delay'"
 OF_THE_LINK = ("delay", "jitter", "bandwidth", "loss", "outage", "mend")
 SIDES = "ab"
 
@@ -167,6 +170,7 @@ class Knobs:
             is_out=knobs.out_seconds > 0,
             out_for_seconds=knobs.out_seconds,
             apply_delay_seconds=far.apply_delay_seconds if far else 0.0,
+            delay_max_seconds=DELAY_SECONDS_MAX,
             pauses_replay=True,
         )
 
@@ -226,8 +230,12 @@ class Knobs:
             raise Invalid(
                 {"apply_delay": f"Type a number of seconds from 0 to {APPLY_DELAY_SECONDS_MAX:g}, such as 5 or 0.5."}
             )
-        self._tell(standby, f"ALTER SYSTEM SET recovery_min_apply_delay = '{round(seconds * 1000)}ms'")
+        milliseconds = round(seconds * 1000)
+        self._tell(standby, f"ALTER SYSTEM SET recovery_min_apply_delay = '{milliseconds}ms'")
         self._tell(standby, "SELECT pg_reload_conf()")
+        deadline = self._clock.monotonic() + RELOAD_SECONDS_MAX
+        while self._tell(standby, _APPLY_DELAY) != [(milliseconds,)] and self._clock.monotonic() < deadline:
+            self.sleep(0.005)
 
     def pause(self, standby: Server) -> None:
         """Replay stops after the commit it is at; what arrives is kept."""
@@ -273,15 +281,15 @@ class Knobs:
         turn()
         self._known = None
 
-    def _tell(self, server: Server, statement: str) -> None:
+    def _tell(self, server: Server, statement: str) -> Rows:
         try:
-            server.ask(statement)
+            return server.ask(statement)
         except Unreachable as error:
             raise Conflict(error.message) from error
 
     def _check_delay(self, seconds: float) -> None:
-        if not 0 <= seconds <= 3600:  # false for NaN as well; the link itself takes less
-            raise Invalid({"delay": "Type a number of seconds, such as 5 or 0.5."})
+        if not 0 <= seconds <= DELAY_SECONDS_MAX:  # false for NaN as well
+            raise Invalid({"delay": f"Type a number of seconds from 0 to {DELAY_SECONDS_MAX:g}, such as 5 or 0.5."})
 
 
 def replace_link(link: LinkKnobs) -> dict[str, float]:

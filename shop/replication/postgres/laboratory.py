@@ -1,6 +1,7 @@
 """The knobs of the link, the standby and the writers, and one commit followed end to end: `contract.Laboratory`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from shop.replication.contract import Change, CommitState, Journey, Past, Step
 from shop.replication.postgres import modes
 from shop.replication.postgres.knobs import NO_HISTORY, Knobs
 from shop.replication.postgres.look import Row
-from shop.replication.postgres.modes import ModeState, PostgresGate
+from shop.replication.postgres.modes import ModeState, PostgresGate, Watcher
 from shop.replication.postgres.records import decode
 from shop.replication.postgres.servers import Rows, Unreachable
 from shop.replication.postgres.shared import SharedFile
@@ -30,6 +31,7 @@ class PostgresLaboratory:
         knobs: Knobs,
         gate: PostgresGate,
         file: SharedFile[ModeState],
+        watcher: Watcher,
         *,
         clock: Clock,
         currency: str,
@@ -38,6 +40,7 @@ class PostgresLaboratory:
         self._knobs = knobs
         self._gate = gate
         self._file = file
+        self._watcher = watcher
         self._clock = clock
         self._currency = currency
 
@@ -54,6 +57,7 @@ class PostgresLaboratory:
 
     def cut(self, seconds: float) -> None:
         self._knobs.cut(seconds)
+        self._look_at_writers()
 
     def mend(self) -> None:
         self._knobs.mend()
@@ -64,6 +68,12 @@ class PostgresLaboratory:
 
     def set_mode(self, mode: str) -> None:
         modes.set_mode(self._file, mode)
+        self._look_at_writers()
+
+    def _look_at_writers(self) -> None:
+        """Now, and not when the leader comes to it: the next write is to find the mode in force."""
+        with suppress(Unreachable):  # then nobody writes either
+            self._watcher.look()
 
     def set_timeout(self, seconds: float) -> None:
         modes.set_timeout(self._file, seconds)

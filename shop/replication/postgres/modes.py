@@ -43,6 +43,14 @@ from shop.units import Position
 FILE_NAME = "modes.json"
 SILENT_SECONDS_MAX = 5.0  # the standby reports each second; longer than a round trip of the link
 RELEASE_SECONDS = 0.2  # until the servers' processes have read their settings anew
+RELOAD_SECONDS_MAX = 2.0
+SETTLE_SECONDS = (
+    0.03  # the process that lets writers pass reads its settings in the same moment as the others, or one later
+)
+_IN_FORCE = """
+SELECT (SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'),
+       (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit')
+"""
 _WAITING = """
 SELECT count(*), coalesce(max(extract(epoch FROM clock_timestamp() - state_change)), 0)::float8
   FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()
@@ -263,13 +271,17 @@ class Watcher:
 
 
 def arrange(primary: Server, names: str, commit: str) -> None:
-    """Set both and let every process of the server read them. Raises `Unreachable`."""
+    """Set both, let every process of the server read them, and return when they have. Raises `Unreachable`."""
     quoted = "''" if not names else "'*'"
     primary.ask_all(
         (f"ALTER SYSTEM SET synchronous_standby_names = {quoted}", ()),
         (f"ALTER SYSTEM SET synchronous_commit = '{'remote_apply' if commit == 'remote_apply' else 'on'}'", ()),
         ("SELECT pg_reload_conf()", ()),
     )
+    deadline = time.monotonic() + RELOAD_SECONDS_MAX
+    while primary.ask(_IN_FORCE) != [(names, commit)] and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(SETTLE_SECONDS)
 
 
 def set_mode(file: SharedFile[ModeState], mode: str) -> None:

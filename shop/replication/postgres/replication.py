@@ -32,7 +32,7 @@ from shop.replication.contract import (
 )
 from shop.replication.postgres import verify
 from shop.replication.postgres.knobs import NO_HISTORY, Knobs
-from shop.replication.postgres.look import Near, Row
+from shop.replication.postgres.look import Row
 from shop.replication.postgres.modes import PostgresGate
 from shop.replication.postgres.records import Key
 from shop.replication.postgres.servers import Server, Unreachable
@@ -359,34 +359,30 @@ def _side(role: str, server: Server, position: Position, picture: Picture, probl
 
 
 def _stages(picture: Picture, clock: Clock) -> Sequence[Stage]:
-    """Positions first: what is equal is zero seconds behind, whatever PostgreSQL measured last."""
+    """Positions first: what is equal is zero seconds behind, whatever PostgreSQL measured last.
+
+    Its own replay lag is not shown: under an apply delay it tells of the last commit that was applied, and when idle of a past one.
+    """
     near, far = picture.near or picture.last_near, picture.far or picture.last_far
     if near is None or far is None:
         return ()
-    sender = near.sender
-    return [
-        _stage("sent", sender.sent if sender else None, near, None, picture, clock),
-        _stage("flushed", far.flushed, near, sender.flush_seconds if sender else None, picture, clock),
-        _stage("replayed", far.replayed, near, None, picture, clock),
+    sent, confirmed = (near.sender.sent, near.sender.flush_seconds) if near.sender else (None, None)
+    not_sent = [one.row for one in picture.missing if sent is not None and one.row.lsn >= sent]
+    stages = [
+        ("sent", sent, not_sent),
+        ("flushed", far.flushed, picture.at_risk),
+        ("replayed", far.replayed, [one.row for one in picture.missing]),
     ]
-
-
-def _stage(name: str, lsn: int | None, near: Near, measured: float | None, picture: Picture, clock: Clock) -> Stage:
-    """In seconds: the age of the oldest commit that this stage has not reached, or what PostgreSQL measured where that is longer.
-    Its own replay lag is not used: under an apply delay it tells of the last commit that was applied, and when idle of a past one."""
-    if lsn is None:
-        return Stage(name=name, lsn=None, behind_bytes=None, seconds=None)
-    behind = max(0, near.position - lsn)
-    if name == "replayed":
-        late = [one.row for one in picture.missing]
-    elif name == "flushed":
-        late = list(picture.at_risk)
-    else:
-        late = [one.row for one in picture.missing if one.row.lsn >= lsn]
-    if not behind or (not late and name == "replayed"):
-        return Stage(name=name, lsn=lsn, behind_bytes=behind, seconds=0.0)
-    age = age_seconds(late[0], picture.near, clock) if late else 0.0
-    return Stage(name=name, lsn=lsn, behind_bytes=behind, seconds=max(age, measured or 0.0))
+    return [
+        Stage(
+            name=name,
+            lsn=lsn,
+            behind_bytes=None if lsn is None else max(0, near.position - lsn),
+            seconds=None if lsn is None else age_seconds(late[0], picture.near, clock) if late else 0.0,
+            confirmed_seconds=confirmed if name == "flushed" and near.position != lsn else None,
+        )
+        for name, lsn, late in stages
+    ]
 
 
 def _headroom(picture: Picture) -> Headroom | None:

@@ -115,16 +115,18 @@ class Server:
         return self._connection
 
     def _connect(self, seconds_max: float) -> Connection:
-        return psycopg.connect(
+        connection = psycopg.connect(
             self._url,
             autocommit=True,
             prepare_threshold=None,
             connect_timeout=CONNECT_SECONDS_MAX,
             application_name="antipode replication",
             tcp_user_timeout=ANSWER_SECONDS_MAX * 1000,
-            options=f"{self._options} -c statement_timeout={int(seconds_max * 1000)} -c timezone=UTC"
-            " -c synchronous_commit=local",  # nothing asked here may wait for the far side
+            options=f"{self._options} -c statement_timeout={int(seconds_max * 1000)} -c timezone=UTC",
         )
+        # Nothing asked here may wait for the far side. By SET, so that the server's own value can still be seen as the one to reset to.
+        connection.execute("SET synchronous_commit TO local")
+        return connection
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -88,6 +88,7 @@ class Watch:
         self._lock = threading.Lock()
         self._begin_anew()
         self._picture: Picture | None = None
+        self._stale = 0.0  # a picture that was begun before is not shown
 
     def _begin_anew(self) -> None:
         self._roles = (self.pair.roles.primary, self.pair.roles.timeline)
@@ -96,6 +97,7 @@ class Watch:
         self._known_missing: dict[UUID, Row] = {}
         self._recent: deque[Landed] = deque(maxlen=RECENT_KEPT)
         self._landed: set[UUID] = set()
+        self._has_compared = False
         self._old = 0  # above it lie the rows of every transaction that may have been open at the last look
         self._sizes: dict[str, tuple[float, Sizes]] = {}
         self._last_near: Near | None = None
@@ -108,11 +110,21 @@ class Watch:
         with self._lock:
             known = self._picture
             is_of_now = self._roles == (self.pair.roles.primary, self.pair.roles.timeline)
-            patience = 0.0 if fresh else LOOK_SECONDS
-            if known is not None and is_of_now and known.monotonic >= asked - patience:
+            oldest = asked if fresh else max(asked - LOOK_SECONDS, self._stale)
+            if known is not None and is_of_now and known.monotonic >= oldest:
                 return known
             self._picture = self._look()
             return self._picture
+
+    def touched(self) -> None:
+        """Something was committed, or a knob was turned: what was seen before that is out of date. Costs nothing."""
+        self._stale = self._clock.monotonic()
+
+    def begin_anew(self) -> None:
+        """Forget what was followed: the servers hold something else now."""
+        with self._lock:
+            self._begin_anew()
+            self._picture = None
 
     def keep_up(self) -> None:
         """Look again if it is time: often while anything is on its way, else now and then. For the background."""
@@ -205,7 +217,8 @@ class Watch:
         return [Crossing(row, self._first_seen.get(row.id, reached + 1) <= reached) for row in rows]
 
     def _note_landed(self, near: Near, far: Far, now: float) -> None:
-        is_first = not self._landed
+        is_first = not self._has_compared
+        self._has_compared = True
         normal = self._normal_seconds(far)
         for row in near.rows if not is_first else near.rows[-RECENT_KEPT:]:
             if row.id in far.ids and row.id not in self._landed:
@@ -215,7 +228,7 @@ class Watch:
 
     def _count(self, server: Server, now: float) -> None:
         known = self._sizes.get(server.name)
-        if known is not None and now - known[0] < SIZES_SECONDS:
+        if known is not None and now - known[0] < SIZES_SECONDS and known[0] >= self._stale:
             return
         try:
             self._sizes[server.name] = (now, look_sizes(server))

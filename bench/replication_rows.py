@@ -1,5 +1,6 @@
 """What replication costs the primary, how late the replica is, and how fast it catches up. The pair, link and schedule of the shop."""
 
+import resource
 import statistics
 import threading
 import time
@@ -22,6 +23,9 @@ COST_SECONDS = 10.0  # of each turn: long enough for what crosses after the dela
 LATENESS_SECONDS = 10.0
 LATENESS_PER_S = 1000
 OUTAGE_COMMITS = 60_000
+BACKLOG_COMMITS = 100_000
+BACKLOG_WRITERS = 16  # so that it does not take a minute to make one
+OUTAGE_SECONDS_MAX = 3600.0
 
 
 @dataclass
@@ -162,8 +166,53 @@ def drain_per_s() -> Result:
     return Result("drain_per_s", ratio, what, at_least=15, details=details)
 
 
+def backlog_100k_s() -> Result:
+    """From the moment at which the first commit has crossed the mended cable until the last is applied, by the shop's schedule."""
+    with folder() as where, sides(where, DELAY_SECONDS) as both:
+        both.pair.start()
+        both.schedule.start()
+        wait_until(lambda: both.pair.replica.position == both.pair.primary.position)
+        both.replication.laboratory.cut(OUTAGE_SECONDS_MAX)
+        commit_with_threads(both.pair.primary, BACKLOG_COMMITS)
+        size, before = both.pair.primary.journal_bytes, resident_bytes()
+        most, is_over = [before], threading.Event()
+        watcher = threading.Thread(target=watch_memory, args=(most, is_over))
+        watcher.start()
+        both.replication.laboratory.mend()
+        started = time.monotonic() + DELAY_SECONDS
+        wait_until(lambda: both.pair.replica.position == both.pair.primary.position)
+        took = time.monotonic() - started
+        is_over.set()
+        watcher.join()
+    details = {"backlog_mb": size / 1e6, "memory_mb": (most[0] - before) / 1e6}
+    return Result("backlog_100k_s", took, "a backlog of 100,000 commits, applied", at_most=5, details=details)
+
+
+def commit_with_threads(store: Store, count: int) -> None:
+    def work(first: int) -> None:
+        for number in range(first, count, BACKLOG_WRITERS):
+            commit(store, f"k{number % RECORDS}", number)
+
+    writers = [threading.Thread(target=work, args=(first,)) for first in range(BACKLOG_WRITERS)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+
+def watch_memory(most: list[int], is_over: threading.Event) -> None:
+    """The highest of all looks, into *most*."""
+    while not is_over.wait(0.01):
+        most[0] = max(most[0], resident_bytes())
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 ROWS = [
     Row("lateness_p99_ms", lateness_p99_ms),
     Row("drain_per_s", drain_per_s),
+    Row("backlog_100k_s", backlog_100k_s),
     Row("replication_cost", replication_cost),
 ]

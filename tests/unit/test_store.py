@@ -435,6 +435,21 @@ def test_a_torn_last_line_is_cut_and_announced_and_the_next_append_is_clean(path
     assert set(contents(reopen(path))["things"]) == {"a", "c"}
 
 
+def test_a_damaged_last_line_that_nobody_contradicts_is_cut_and_told(path):
+    """The one limit: it looks like a line that a power cut tore. Anything behind it would have vouched for it."""
+    store = create(path)
+    put(store, "a")
+    put(store, "b")
+    journal = path.with_suffix(".journal")
+    journal.write_bytes(journal.read_bytes().replace(b"name of b", b"name of c"))
+
+    again = reopen(path)
+
+    assert set(contents(again)["things"]) == {"a"}
+    assert len(again.announcements) == 1
+    assert "were never acknowledged" in again.announcements[0]
+
+
 def test_damage_below_the_checkpoint_is_announced_and_does_not_keep_the_shop_closed(path):
     store = create(path)
     store.keep_after(0)

@@ -329,6 +329,7 @@ class PostgresReplication:
                 if self._clock.monotonic() > deadline:
                     raise Conflict(f"Not everything arrived: {len(left):,} writes are still on their way.")
                 self._knobs.sleep(0.02)
+        self._watch.touched()  # a pause is in force again
         return len(waiting)
 
     def resync(self) -> None:

@@ -1,7 +1,7 @@
 """What is remembered of those who knock: who is logged in, who failed to, who asks too often.
 
 Local to the shop's workers, never replicated. One process keeps it in its memory (`shop.web`); several share it
-(`shop.repository.postgres.local`). Times are seconds of one clock, the same for all who share.
+(`shop.repository.local`). Times are seconds of one clock, the same for all who share.
 """
 
 from collections.abc import Callable, Collection

@@ -19,7 +19,7 @@ from shop.replication.notify import Notifier
 from shop.replication.postgres.assembled import PostgresSide
 from shop.replication.postgres.servers import Unreachable
 from shop.replication.postgres.shared import held
-from shop.repository.postgres.local import shared
+from shop.repository.local import shared
 from shop.repository.postgres.opening import open_repository
 from shop.server import THREADS
 from shop.units import Position
@@ -69,7 +69,7 @@ def open_parts(config: Config, clock: Clock) -> Iterator[Parts]:
             audit=audit,
             reads=side.reads,
             drills=drills,
-            shared=shared(repository.servers, clock),
+            shared=shared(config.instance, clock),
         )
 
         @contextmanager

@@ -127,7 +127,7 @@ class PostgresBackend:
 
 
 EMPTY = """
-TRUNCATE categories, products, carts, orders, order_lines, admins, commits, admin_sessions, login_tries, rate_counters;
+TRUNCATE categories, products, carts, orders, order_lines, admins, commits;
 ALTER SEQUENCE order_numbers RESTART
 """
 

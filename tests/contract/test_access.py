@@ -1,6 +1,9 @@
 """Who is logged in and who asks too often: kept in the memory of one process, or shared by several; nobody can tell which."""
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from limits import parse
@@ -9,17 +12,16 @@ from limits.strategies import FixedWindowRateLimiter
 
 from shop.access import AGE_SECONDS_MAX, IDLE_SECONDS_MAX, SESSIONS_MAX, Counters, Logins
 from shop.clock import ManualClock, SystemClock
-from shop.repository.postgres.local import shared
-from shop.repository.postgres.repository import PostgresRepository
+from shop.repository.local import NAME, shared
 from shop.web.rates import SHARED, SharedStorage
 from shop.web.sessions import AdminSessions
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def logins(request: pytest.FixtureRequest, clock: ManualClock) -> Logins:
+@pytest.fixture(params=["memory", "file"])
+def logins(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> Logins:
     if request.param == "memory":
         return AdminSessions(clock.monotonic)
-    return shared(request.getfixturevalue("postgres_repository").servers, clock).logins
+    return shared(tmp_path, clock).logins
 
 
 def test_a_login_is_found_by_its_id_alone(logins: Logins) -> None:
@@ -91,36 +93,41 @@ def test_the_number_of_logins_is_bounded_and_the_idlest_ends(logins: Logins, clo
 # ---- what only what is shared must do
 
 
-def test_what_is_kept_of_a_login_opens_nothing(postgres_repository: PostgresRepository, clock: ManualClock) -> None:
-    sid = shared(postgres_repository.servers, clock).logins.begin("admin", "hash")
+def test_what_is_kept_of_a_login_opens_nothing_and_is_for_the_owner_alone(tmp_path: Path, clock: ManualClock) -> None:
+    sid = shared(tmp_path, clock).logins.begin("admin", "hash")
 
-    with postgres_repository.view() as unit:
-        rows = unit._rows("SELECT encode(sid_hash, 'escape'), admin_id FROM admin_sessions")  # type: ignore[attr-defined]
+    files = list(tmp_path.glob(f"{NAME}*"))
+    assert files
+    assert not any(sid.encode() in path.read_bytes() for path in files)
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
-    assert len(rows) == 1
-    assert sid not in str(rows)
+
+def test_what_one_worker_keeps_another_finds(tmp_path: Path, clock: ManualClock) -> None:
+    one, other = shared(tmp_path, clock), shared(tmp_path, clock)
+
+    sid = one.logins.begin("admin", "hash")
+    assert other.logins.find(sid) is not None
+    other.logins.end(sid)
+    assert one.logins.find(sid) is None
+
+    assert [one.counters.add("key", 1, 60), other.counters.add("key", 1, 60)] == [1, 2]
 
 
-def test_what_is_shared_is_no_commit_and_never_replicated(
-    postgres_repository: PostgresRepository, clock: ManualClock
-) -> None:
-    kept = shared(postgres_repository.servers, clock)
-    kept.logins.begin("admin", "hash")
-    kept.counters.add("key", 1, 60)
+@pytest.mark.parametrize("torn", [b"", b"not a database at all, but long enough to be taken for one" * 100])
+def test_a_file_that_cannot_be_read_is_made_anew(tmp_path: Path, clock: ManualClock, torn: bytes) -> None:
+    (tmp_path / NAME).write_bytes(torn)
 
-    with postgres_repository.view() as unit:
-        tables = "('admin_sessions', 'login_tries', 'rate_counters')"
-        query = f"SELECT DISTINCT relpersistence::text FROM pg_class WHERE relname IN {tables}"
-        assert unit._rows(query) == [("u",)]  # type: ignore[attr-defined]
-        assert unit._rows("SELECT count(*) FROM commits") == [(0,)]  # type: ignore[attr-defined]
+    logins = shared(tmp_path, clock).logins
+
+    assert logins.find(logins.begin("admin", "hash")) is not None
 
 
 # ---- counters
 
 
 @pytest.fixture
-def counters(postgres_repository: PostgresRepository, clock: ManualClock) -> Counters:
-    return shared(postgres_repository.servers, clock).counters
+def counters(tmp_path: Path, clock: ManualClock) -> Counters:
+    return shared(tmp_path, clock).counters
 
 
 def test_a_counter_counts_until_it_ends(counters: Counters, clock: ManualClock) -> None:
@@ -148,25 +155,22 @@ def test_counters_are_forgotten_one_or_all(counters: Counters) -> None:
     assert [counters.get(key)[0] for key in ("one", "two", "three")] == [0, 0, 0]
 
 
-def test_counters_that_ended_are_taken_away(
-    counters: Counters, postgres_repository: PostgresRepository, clock: ManualClock
-) -> None:
+def test_counters_that_ended_are_taken_away(counters: Counters, tmp_path: Path, clock: ManualClock) -> None:
     for number in range(30):
         counters.add(f"key {number}", 1, 10)
     clock.advance(10)
 
     counters.add("new", 1, 10)
 
-    with postgres_repository.view() as unit:
-        assert unit._rows("SELECT key FROM rate_counters") == [("new",)]  # type: ignore[attr-defined]
+    with closing(sqlite3.connect(tmp_path / NAME)) as connection:
+        assert connection.execute("SELECT key FROM counters").fetchall() == [("new",)]
 
 
-@pytest.mark.parametrize("kind", ["memory", "postgres"])
-def test_of_many_at_once_as_many_come_in_as_the_limit_says(request: pytest.FixtureRequest, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_of_many_at_once_as_many_come_in_as_the_limit_says(tmp_path: Path, kind: str) -> None:
     storage: Storage = MemoryStorage()
-    if kind == "postgres":
-        servers = request.getfixturevalue("postgres_repository").servers
-        storage = SharedStorage(SHARED, counters=shared(servers, SystemClock()).counters)
+    if kind == "file":
+        storage = SharedStorage(SHARED, counters=shared(tmp_path, SystemClock()).counters)
     limiter, limit = FixedWindowRateLimiter(storage), parse("20 per hour")
 
     with ThreadPoolExecutor(8) as threads:

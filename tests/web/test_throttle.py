@@ -3,23 +3,24 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from shop.clock import ManualClock
-from shop.repository.postgres.local import shared
+from shop.repository.local import shared
 from shop.web.throttle import PER_ACCOUNT, PER_ADDRESS, Memory, Rule, Throttle
 
 RULE = Rule(free_tries=3, delay_seconds_max=8, forgotten_after_seconds=60)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def throttle(request: pytest.FixtureRequest, clock: ManualClock) -> Throttle:
-    """That of one process, and that of several that share a table."""
+@pytest.fixture(params=["memory", "file"])
+def throttle(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> Throttle:
+    """That of one process, and that of several that share a file."""
     if request.param == "memory":
         return Throttle(clock.monotonic, Memory())
-    servers = request.getfixturevalue("postgres_repository").servers
-    return Throttle(shared(servers, clock).now, shared(servers, clock).ledger)
+    together = shared(tmp_path, clock)
+    return Throttle(together.now, together.ledger)
 
 
 def test_each_failure_after_the_free_ones_doubles_the_wait_up_to_the_ceiling(throttle, clock):
@@ -117,7 +118,7 @@ def test_one_address_that_never_stops_makes_an_account_wait_half_a_minute_at_mos
 
 def test_the_number_of_keys_is_bounded_and_the_oldest_go(throttle, clock, monkeypatch):
     monkeypatch.setattr("shop.web.throttle.KEYS_MAX", 50)
-    monkeypatch.setattr("shop.repository.postgres.local.KEYS_MAX", 50)
+    monkeypatch.setattr("shop.repository.local.KEYS_MAX", 50)
     keys = [f"key {number}" for number in range(200)]
     for key in keys:
         clock.advance(0.01)

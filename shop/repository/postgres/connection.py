@@ -11,6 +11,7 @@ from psycopg import errors
 from psycopg.abc import RV, PQGen
 
 from shop.errors import Conflict, Crossed, ShopError, Unavailable, WritesUnavailable
+from shop.repository.postgres.kept import Moment
 from shop.units import Position
 
 CONNECT_SECONDS_MAX = 2
@@ -33,7 +34,7 @@ _SETTINGS = {
 
 # A commit that is confirmed is on the disk, whatever the server was told; what it shall wait for beyond that is the server's setting.
 _CONFIGURE = f"""
-SELECT (SELECT system_identifier::text FROM pg_control_system()),
+SELECT (SELECT system_identifier::text FROM pg_control_system()), pg_postmaster_start_time()::text,
        set_config('statement_timeout', %s, false),
        {", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())},
        CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END
@@ -49,7 +50,8 @@ SELECT pg_is_in_recovery(),
        (CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_insert_lsn() END
         - '0/0')::bigint
 """
-_BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_POSITION}"
+_SNAPSHOT = ", CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_current_snapshot()::text END"
+_BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_POSITION}{_SNAPSHOT}"
 _BEGIN_WRITING = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_POSITION}"
 _COMMIT = "COMMIT; SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
 
@@ -59,6 +61,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     answer_seconds_max = ANSWER_SECONDS_MAX
     system = ""  # the identifier of the database system behind it
+    started = ""  # when the server did
+    moment: Moment | None = None  # the snapshot that it reads under; None: of a standby, or none
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """As psycopg's, but not for ever: a connection that stays silent is closed. Raises `OperationalError`."""
@@ -78,12 +82,14 @@ Row: TypeAlias = tuple[Any, ...]
 def configure(connection: Connection, statement_seconds_max: float = STATEMENT_SECONDS_MAX) -> None:
     """For a new connection of a pool: the bounds of its statements, and whom it belongs to."""
     row = connection.execute(_CONFIGURE.encode(), [f"{statement_seconds_max * 1000:.0f}ms"]).fetchone()
-    connection.system = row[0] if row else ""
+    connection.system, connection.started = row[:2] if row else ("", "")
 
 
 def begin_reading(connection: Connection) -> Position:
     """Begin a snapshot; returns a position at or after everything that it shows."""
-    _, timeline, lsn = _last_row(connection.execute(_BEGIN_READING))
+    _, timeline, lsn, snapshot = _last_row(connection.execute(_BEGIN_READING))
+    moment = Moment(connection.system, connection.started, timeline, snapshot)
+    connection.moment = moment if snapshot else None
     return Position(timeline, lsn, "")
 
 

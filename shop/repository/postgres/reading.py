@@ -1,10 +1,13 @@
 """Reading: one snapshot of one server."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
+
+from msgspec.structs import replace
 
 from shop.models import LOW_STOCK_MAX, Admin, Cart, Category, Order, Product
 from shop.repository.postgres.connection import Connection, Row
+from shop.repository.postgres.kept import Answers
 from shop.repository.postgres.records import (
     ADMINS,
     CARTS,
@@ -53,9 +56,10 @@ class Reader:
 
     lock = ""  # what a query by key ends in
 
-    def __init__(self, connection: Connection, position: Position) -> None:
+    def __init__(self, connection: Connection, position: Position, answers: Answers | None = None) -> None:
         self._connection = connection
         self._position = position
+        self._answers = answers  # to the same questions under the same snapshot
 
     def position(self) -> Position:
         return self._position
@@ -100,10 +104,17 @@ class Reader:
     # ---- lists
 
     def categories(self) -> Sequence[Category]:
+        return list(self._answered("categories", self._categories))
+
+    def _categories(self) -> tuple[Category, ...]:
         rows = self._rows(f"{CATEGORIES.select()} ORDER BY t.rank, t.name_folded, t.id")
-        return [self._read(CATEGORIES, row) for row in rows]
+        return tuple(self._read(CATEGORIES, row) for row in rows)
 
     def catalog(self, query: CatalogQuery) -> Page[Product]:
+        page = self._answered(("catalog", query), lambda: self._catalog(query))
+        return replace(page, items=list(page.items))
+
+    def _catalog(self, query: CatalogQuery) -> Page[Product]:
         words = words_of(query.words)
         if query.words.strip() and not words:
             return _empty(query.size)
@@ -212,8 +223,14 @@ class Reader:
     def _by_key(self, table: Table, column: str, key: str) -> Any:
         if not is_text(key):
             return None
+        return self._answered((table.name, column, key), lambda: self._one(table, column, key))
+
+    def _one(self, table: Table, column: str, key: str) -> Any:
         rows = self._rows(self._query(table, column), [key])
         return self._read(table, rows[0]) if rows else None
+
+    def _answered(self, question: Hashable, ask: Callable[[], R]) -> R:
+        return ask() if self._answers is None else self._answers.get(question, ask)
 
     def _query(self, table: Table, column: str) -> str:
         return f"{table.select()} WHERE t.{column} = %s{self.lock}"

@@ -20,6 +20,7 @@ from shop.repository.postgres.connection import (
     unreadable,
     unwritable,
 )
+from shop.repository.postgres.kept import Kept
 from shop.repository.postgres.pools import Server, Servers
 from shop.repository.postgres.reading import Reader
 from shop.repository.postgres.writing import Committing, Writer
@@ -46,6 +47,7 @@ class PostgresRepository:
         self.servers = servers
         self.after_commit: list[Callable[[Position], None]] = []
         self.gate: Gate | None = None
+        self._kept = Kept()
         self._shown = threading.local()
         self._asking = threading.Lock()  # guards the two below
         self._asked_at = -FRESH_SECONDS
@@ -55,13 +57,13 @@ class PostgresRepository:
     def view(self) -> Iterator[ReadUnit]:
         """A snapshot of the primary; of the standby while there is none: `is_fallback` tells. Raises `Unavailable`."""
         with self._reading() as (server, connection, position), _readable(server):
-            yield Reader(connection, position)
+            yield Reader(connection, position, self._kept.at(connection.moment))
 
     @contextmanager
     def view_on(self, server: Server) -> Iterator[ReadUnit]:
         """A snapshot of *server*, whatever it is now. Raises `Unavailable`."""
         with self.servers.reading(server) as (connection, position), _readable(server):
-            yield Reader(connection, position)
+            yield Reader(connection, position, self._kept.at(connection.moment))
 
     def update(self) -> AbstractContextManager[WriteUnit]:
         """Leaving the block commits all of it or nothing; raises `WritesUnavailable` when it cannot be kept, and `Crossed`

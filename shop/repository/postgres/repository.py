@@ -29,6 +29,10 @@ from shop.units import Position, ReadUnit, WriteUnit
 OUTCOME_SECONDS_MAX = 3.0  # how long is asked what became of a commit whose connection broke
 FRESH_SECONDS = 1.0  # how long a good or a bad answer about writing stands
 
+STALE = (
+    "Its primary database does not answer: what you see is from the copy of it, and may be a little older."
+    " Please try again soon."
+)
 UNKNOWN = (
     "The database did not confirm this change. It may have been kept, once, or not at all;"
     " please look again in a moment, before repeating it."
@@ -74,7 +78,9 @@ class PostgresRepository:
         return not self.why_read_only()
 
     def why_read_only(self) -> str:
-        """Asked of the primary at most once a second."""
+        """Asked of the primary at most once a second; where this thread was just shown the standby, that is the answer."""
+        if getattr(self._shown, "is_standby", False):
+            return STALE
         with self._asking:
             if time.monotonic() - self._asked_at >= FRESH_SECONDS:
                 self._why_not = self._ask()
@@ -94,13 +100,14 @@ class PostgresRepository:
     def _reading(self) -> Iterator[tuple[Server, Connection, Position]]:
         server = self.servers.primary
         begun = self.servers.reading(server)
+        self._shown.is_standby = False
         try:
             connection, position = begun.__enter__()
         except Unreachable:
             server = self.servers.standby
             begun = self.servers.reading(server)
             connection, position = begun.__enter__()
-            self._shown.is_fallback = True
+            self._shown.is_fallback = self._shown.is_standby = True
         try:
             yield server, connection, position
         finally:

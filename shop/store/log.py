@@ -18,7 +18,7 @@ from shop.store.files import Files
 from shop.store.journal import JournalIndex
 
 ROOM_MIN_BYTES = 4 * 1024
-ROOM_MAX_BYTES = 512 * 1024  # the commit that makes it waits for as many zeros
+ROOM_MAX_BYTES = 1024 * 1024  # the commit that makes it waits for as many zeros
 COPY_BYTES = 128 * 1024  # of a journal that is cut while commits go on: longer slices make them wait for the disk
 COPY_PAUSE_SECONDS = 0.004
 COPY_ROUNDS = 3

@@ -163,16 +163,12 @@ class Schedule:
     def _wait(self, outcome: Outcome) -> bool:
         """Until the next step makes sense; False when there is nothing to wait for."""
         with self._condition:
-            due = outcome.next_due_monotonic
-            if due is None and not self._is_woken:
+            seconds = pause_after(outcome, self._clock.monotonic())
+            if seconds is None and not self._is_woken:
                 return False
-            seconds = 0.0 if due is None else due - self._clock.monotonic()
-            if outcome.applied and seconds > -BATCH_SECONDS:
-                # Also when the next became due during the step: under a steady stream it always does, and a batch for each
-                # handful of commits takes the disk from the primary. What is further behind is a backlog and goes on at once.
-                seconds = max(seconds, BATCH_SECONDS)
-            seconds = min(seconds, WAIT_SECONDS_MAX)
-            self._beat = self._clock.monotonic() + max(0.0, seconds)
+            if seconds is None:
+                seconds = BATCH_SECONDS if outcome.applied else 0.0
+            self._beat = self._clock.monotonic() + seconds
             if seconds > 0:
                 self._condition.wait_for(lambda: self._is_nudged or self._is_stopping, timeout=seconds)
             return True
@@ -276,6 +272,18 @@ class Schedule:
             return False
         self._arm()
         return True
+
+
+def pause_after(outcome: Outcome, now: float) -> float | None:
+    """Seconds until another step makes sense; None when nothing is on its way."""
+    if outcome.next_due_monotonic is None:
+        return None
+    seconds = outcome.next_due_monotonic - now
+    if outcome.applied and seconds > -BATCH_SECONDS:
+        # Also when the next became due during the step: under a steady stream it always does, and a batch for each
+        # handful of commits takes the disk from the primary. What is further behind is a backlog and goes on at once.
+        seconds = max(seconds, BATCH_SECONDS)
+    return min(max(0.0, seconds), WAIT_SECONDS_MAX)
 
 
 def _each_tick() -> IntervalTrigger:

@@ -12,7 +12,7 @@ from pathlib import Path
 from shop.clock import ManualClock
 from shop.errors import SettingError
 from shop.replication.pair import EVEN_NAME, ODD_NAME, resync_from
-from shop.replication.schedule import BATCH_SECONDS, TICK_SECONDS, WAIT_SECONDS_MAX
+from shop.replication.schedule import TICK_SECONDS, pause_after
 from shop.store import Files
 from shop.store.store import SETTLE_SECONDS
 from tests.simdisk import SimDisk
@@ -106,14 +106,9 @@ class World(Recorder):
         """One turn of `Schedule._run`."""
         before = self.pair.replica.position
         outcome = self.replication.sync_once(self.now)
-        due = outcome.next_due_monotonic
-        if due is None:
-            self._is_idle, self._due = True, math.inf
-        else:
-            seconds = due - self.now
-            if outcome.applied:
-                seconds = max(seconds, BATCH_SECONDS) if seconds > 0 else 0.0
-            self._due = self.now + min(max(0.0, seconds), WAIT_SECONDS_MAX)
+        seconds = pause_after(outcome, self.now)
+        self._is_idle = seconds is None
+        self._due = math.inf if seconds is None else self.now + seconds
         if self.pair.replica.position != before:
             self.look()
 

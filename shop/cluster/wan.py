@@ -325,7 +325,10 @@ class _Pipe:
                 wait = due - time.monotonic()
                 if wait > 0:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self.changed.wait(), wait)
+                        async with asyncio.timeout(
+                            wait
+                        ):  # `wait_for` forgets a cancel that comes with what it waits for
+                            await self.changed.wait()
                     continue
                 self._left = left
                 await self._hand_over(self._parcels.popleft().data)

@@ -1,5 +1,6 @@
 """The link between the two servers, over real sockets: a source that sends, a standby that reads."""
 
+import asyncio
 import socket
 import tempfile
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.cluster.wan import HELD_BYTES_MAX, ROUND_TRIP_SECONDS_MIN, Wan
+from shop.cluster.wan import HELD_BYTES_MAX, ROUND_TRIP_SECONDS_MIN, Knobs, Wan, _Pipe
 from shop.errors import Invalid
 
 BEGIN = b"R\0\0\0\x08\0\0\0\0W\0\0\0\x04"  # two messages of a primary: welcome, and here begins the stream
@@ -274,3 +275,23 @@ def test_an_outage_of_no_length_is_refused(line):
         line.wan.cut(0)
 
     assert list(refusal.value.fields) == ["outage"]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_cut_that_comes_together_with_a_parcel_is_a_cut(turns):
+    async def cut() -> bool:
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"commit")
+        pipe = _Pipe(reader, None, lambda: Knobs(delay_seconds=10), lambda: 0.5, lambda _: True)
+        reading, delivering = asyncio.ensure_future(pipe.read()), asyncio.ensure_future(pipe.deliver())
+        await asyncio.sleep(0.01)
+        pipe.changed.set()
+        for _ in range(turns):  # of the loop, between the parcel and the cut
+            await asyncio.sleep(0)
+        for task in (reading, delivering):
+            task.cancel()
+        done, _ = await asyncio.wait((reading, delivering), timeout=1)
+        delivering.cancel()
+        return len(done) == 2
+
+    assert asyncio.run(cut())

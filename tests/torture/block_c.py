@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
 
-from shop.store import OutcomeUnknown, Store, StoreError, StoreFull, StoreReadOnly, is_absent
-from tests.simdisk import SimDisk, crash_states, platters
-from tests.storekit import PATH, commit_together, contents, create
+from shop.store import OutcomeUnknown, Store, StoreDamaged, StoreError, StoreFull, StoreReadOnly, is_absent
+from tests.simdisk import Disk, SimDisk, crash_states, platters
+from tests.storekit import JOURNAL, PATH, commit_together, contents, create
 from tests.torture import real_faults
 from tests.torture.block_a import small_files
 from tests.torture.faults import Fault, FaultyDisk, faults
-from tests.torture.ledger import Contents, changed, is_conserved, reopen, sale
+from tests.torture.ledger import Contents, changed, is_conserved, of_commits, reopen, sale
 from tests.torture.tally import Counts, Tally, progress
 
 MINIMUM = Counts(points=660 + 660 + 30 + 6, states=2_000)
@@ -32,6 +32,7 @@ def run(*, whole: bool) -> Tally:
     with small_files(cut_bytes=900):
         tally.add(io_faults(1 if whole else LANE_EVERY))
         tally.add(memory_faults())
+        tally.add(starts_that_fail())
     tally.add(real_faults.run())
     return tally
 
@@ -200,6 +201,47 @@ def unlocked(store: Store) -> None:
     """No failure may leave a lock behind: the next commit would wait for ever."""
     for name in ("_write_lock", "_append_lock", "_checkpoint_lock", "_leadership"):
         assert not getattr(store, name).locked(), f"{name} is still held"
+
+
+# ---- a start
+
+LEFT_BY_A_CRASH = 5  # commits in the journal that is to be recovered
+
+
+def starts_that_fail() -> Tally:
+    """Each operation of a recovery fails. It opens or refuses; whatever it does, the next start and a power cut find everything."""
+    tally = Tally()
+    history = of_commits(LEFT_BY_A_CRASH, LEFT_BY_A_CRASH - 2)
+    files = history.disk.files()
+    files[JOURNAL] = files[JOURNAL].rstrip(b"\0") + b'{"crc":"a torn line'
+    expected = history.states[LEFT_BY_A_CRASH]
+    at = 1
+    while sum(_start_that_fails(fault, files, expected, tally) for fault in faults(at)):
+        at += 1
+    if at < 10:
+        tally.violations.append(f"a recovery of {at} operations: nothing was recovered")
+    return tally
+
+
+def _start_that_fails(fault: Fault, files: Disk, expected: Contents, tally: Tally) -> bool:
+    """Whether it came to the fault."""
+    disk = FaultyDisk(fault, files)
+    seen: list[object] = []
+    with suppress(OSError, StoreDamaged):
+        seen.append(contents(reopen(disk)))
+    if not disk.kind:
+        return False
+    tally.points += 1
+    *_, (k, platter) = platters(disk)
+    for state in (disk.files(), *itertools.islice(crash_states(platter, seed=k), CUTS_MAX)):
+        tally.states += 1
+        try:
+            seen.append(contents(reopen(SimDisk(state))))
+        except Exception as error:
+            seen.append(f"{type(error).__name__}: {error}")
+    wrong = [found for found in seen if found != expected]
+    tally.violations += [f"a start with {fault}, a {disk.kind}: then {found}" for found in wrong[:1]]
+    return True
 
 
 # ---- memory

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.simdisk import Op, SimDisk
+from tests.simdisk import Disk, Op, SimDisk
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EINTR)
 ONCE, ITS_KIND, EVERYTHING = "once", "its kind from then on", "everything from then on"
@@ -29,8 +29,8 @@ class Fault:
 class FaultyDisk(SimDisk):
     """Counts every operation that can fail. An fsync that failed has lost what it was to write, whatever a later one says."""
 
-    def __init__(self, fault: Fault | None = None) -> None:
-        super().__init__()
+    def __init__(self, fault: Fault | None = None, disk: Disk | None = None) -> None:
+        super().__init__(disk)
         self.fault_to_come = fault
         self.count = 0
         self.kind = ""  # of the operation that failed first
@@ -64,6 +64,11 @@ class FaultyDisk(SimDisk):
         if self._fails("open"):
             raise self._error()
         return super().open(path)
+
+    def read(self, path: Path) -> bytes:
+        if self._fails("read"):
+            raise self._error()
+        return super().read(path)
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         if self._fails("write"):

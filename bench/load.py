@@ -1,15 +1,19 @@
 """A load generator on raw sockets, in a process of its own: `python -m bench.load` reads a plan from stdin, prints a result.
 
-The plan: {"address", "clients", "seconds", "kind": "get" | "purchase", "path", "cart"}.
-The result: how many, in how many seconds.
+The plan: {"address", "clients", "seconds", "kind": "get" | "purchase" | "order", "path", "cart", "orders"}.
+The result: how many, in how many seconds. What a client prepares (a cart; for orders, so many checkouts) is not counted.
 """
 
+import itertools
 import json
 import re
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from urllib.parse import urlencode, urlsplit
 
 CUSTOMER = {
@@ -42,6 +46,18 @@ class Client:
         body = urlencode(fields).encode()
         head = b"POST %s HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n"
         return self._send(head % (path.encode(), len(body)), body)
+
+    def new_visitor(self, number: int) -> tuple[dict[bytes, bytes], dict[str, str]]:
+        """A visitor of their own with a filled cart, ready to order: the cookies and the form."""
+        self._cookies = {}
+        fill_cart(self, number % 90)
+        fields = order_fields(self.get("/checkout")[2])
+        return self._cookies, fields
+
+    def order(self, cookies: dict[bytes, bytes], fields: dict[str, str]) -> None:
+        """Send that form as that visitor."""
+        self._cookies = cookies
+        send_order(self, fields)
 
     def _send(self, head: bytes, body: bytes) -> tuple[int, bytes, bytes]:
         cookies = b"; ".join(b"=".join(pair) for pair in self._cookies.items())
@@ -86,10 +102,7 @@ def _must(status: int, wanted: int, page: bytes) -> None:
 def purchase(client: Client, number: int) -> None:
     """Catalog, product, add, cart, checkout, confirmation."""
     client.get("/")
-    _, _, page = client.get(f"/products/product-{number}")
-    fields = {"csrf_token": _hidden(page, "csrf_token"), "product_id": _hidden(page, "product_id"), "quantity": "1"}
-    status, _, answer = client.post("/cart/lines", fields)
-    _must(status, 303, answer)
+    fill_cart(client, number)
     client.get("/cart")
     client.get(send_order(client, order_fields(client.get("/checkout")[2])))
 
@@ -110,47 +123,61 @@ def send_order(client: Client, fields: dict[str, str]) -> str:
     return urlsplit(found[1].decode())._replace(scheme="", netloc="").geturl() if found else "/"
 
 
-def prepare(plan: dict[str, object], client: Client) -> None:
-    """A cart, for the pages that show one."""
-    if plan.get("cart"):
-        _, _, page = client.get("/products/product-1")
-        fields = {"csrf_token": _hidden(page, "csrf_token"), "product_id": _hidden(page, "product_id"), "quantity": "1"}
-        client.post("/cart/lines", fields)
+def fill_cart(client: Client, number: int) -> None:
+    _, _, page = client.get(f"/products/product-{number}")
+    fields = {"csrf_token": _hidden(page, "csrf_token"), "product_id": _hidden(page, "product_id"), "quantity": "1"}
+    status, _, answer = client.post("/cart/lines", fields)
+    _must(status, 303, answer)
+
+
+def work_of(plan: dict[str, object], client: Client, number: int) -> Iterator[Callable[[], object]]:
+    """What a client does, one thing after the other; what it prepares is done before the first."""
+    match plan["kind"]:
+        case "order":
+            checkouts = [client.new_visitor(number + count) for count in range(int(str(plan["orders"])))]
+            yield from (partial(client.order, *checkout) for checkout in checkouts)
+        case "purchase":
+            yield from (partial(purchase, client, (number + count) % 90) for count in itertools.count())
+        case _:
+            if plan.get("cart"):
+                fill_cart(client, 1)
+            yield from itertools.repeat(partial(client.get, str(plan["path"])))
 
 
 def run(plan: dict[str, object]) -> dict[str, float]:
     counts: list[int] = []
-    errors: list[str] = []
-    stop_at = time.perf_counter() + float(str(plan["seconds"]))
+    problems: list[Exception] = []
+    clients, seconds = int(str(plan["clients"])), float(str(plan["seconds"]))
+    ready = threading.Barrier(clients + 1)
 
     def work(number: int) -> None:
         try:
-            client = Client(str(plan["address"]))
-            prepare(plan, client)
+            todo = work_of(plan, Client(str(plan["address"])), number * 1000)
+            first = next(todo)
+            ready.wait()
+            stop_at = time.perf_counter() + seconds
             count = 0
-            while time.perf_counter() < stop_at:
-                _one(plan, client, number * 1000 + count)
+            for one in itertools.chain((first,), todo):
+                if time.perf_counter() >= stop_at:
+                    break
+                one()
                 count += 1
             counts.append(count)
-        except Exception as error:
-            errors.append(f"{type(error).__name__}: {error}")
+        except Exception as problem:
+            problems.append(problem)
+            ready.abort()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(int(str(plan["clients"])))]
-    started = time.perf_counter()
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
     for thread in threads:
         thread.start()
+    with suppress(threading.BrokenBarrierError):
+        ready.wait()
+    started = time.perf_counter()
     for thread in threads:
         thread.join()
-    if errors:
-        raise RuntimeError(errors[0])
+    if problems:
+        raise problems[0]
     return {"count": sum(counts), "seconds": time.perf_counter() - started}
-
-
-def _one(plan: dict[str, object], client: Client, number: int) -> None:
-    if plan["kind"] == "purchase":
-        purchase(client, number % 90)
-    else:
-        client.get(str(plan["path"]))
 
 
 if __name__ == "__main__":

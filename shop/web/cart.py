@@ -8,7 +8,7 @@ from shop import cart as carts
 from shop.errors import Conflict, Invalid, NotFound
 from shop.models import Product
 from shop.web.catalog import product_page
-from shop.web.extensions import is_from_this_machine, limiter, rate
+from shop.web.extensions import limited
 from shop.web.forms import LineForm
 from shop.web.services import services
 from shop.web.visitor import cart_id, remember_cart
@@ -24,7 +24,7 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/cart/lines")
-@limiter.limit(rate("CART_ADDS_PER_ADDRESS"), exempt_when=is_from_this_machine)
+@limited("CART_ADDS_PER_ADDRESS")
 def add() -> ResponseReturnValue:
     """Put a product in the cart; a refusal is shown on the product's page, beside what was typed."""
     form = LineForm(request.form)

@@ -17,7 +17,7 @@ from shop.errors import NotFound
 from shop.models import Product
 from shop.money import format_money
 from shop.units import CatalogQuery, Page, ReadUnit
-from shop.web import cookies, farside, fragments
+from shop.web import farside, fragments
 from shop.web.filters import FEW_LEFT, PLACEHOLDER
 from shop.web.forms import LineForm
 from shop.web.services import services
@@ -128,7 +128,7 @@ def show(slug: str) -> ResponseReturnValue:
         if product is None:
             raise NotFound(farside.missing("There is no such product."))
         shown, frame = _product_shown(unit, product), common_frame(unit)
-    return Response(fragments.page(shown, frame).body(cookies.token))
+    return Response(fragments.page(shown, frame).text())
 
 
 def product_page(product: Product, form: LineForm, *, problem: str = "", status: int = 200) -> ResponseReturnValue:
@@ -216,7 +216,7 @@ def _product_shown(unit: ReadUnit, product: Product) -> ProductShown:
 
 def _unless_known(drawn: fragments.Drawn) -> Response:
     """The page, or 304 to a browser that has exactly this one: most who come back to the list find it unchanged."""
-    response = Response(drawn.body(cookies.token))
+    response = Response(drawn.text())
     response.headers["Cache-Control"] = "private, no-cache"  # it may hold a message and the count of a cart
     response.headers["ETag"] = f'"{drawn.tag}{farside.tag()}"'  # what one side shows is never taken for the other's
     if "If-None-Match" in request.headers:

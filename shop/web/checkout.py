@@ -11,7 +11,7 @@ from shop import orders
 from shop.errors import CartChanged, Conflict
 from shop.models import Customer, Order
 from shop.units import WriteUnit
-from shop.web.extensions import is_from_this_machine, limiter, rate
+from shop.web.extensions import limited
 from shop.web.forms import CheckoutForm
 from shop.web.links import order_address
 from shop.web.services import services
@@ -26,7 +26,7 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/checkout")
-@limiter.limit(rate("ORDERS_PER_ADDRESS"), exempt_when=is_from_this_machine)
+@limited("ORDERS_PER_ADDRESS")
 def place() -> ResponseReturnValue:
     """Order, or put one line right, or say what stands in the way; what was typed is kept until there is an order."""
     form = CheckoutForm(request.form)

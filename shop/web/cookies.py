@@ -9,18 +9,17 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
+from hmac import compare_digest
+from secrets import token_hex
 from typing import Any
 
-from flask import Flask, Request, Response, current_app, session
+from flask import Flask, Request, Response, current_app, g, session
 from flask import request as current_request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import generate_csrf
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from shop.web import fragments
-
 TOKEN_KEY = "csrf_token"  # noqa: S105 - the name of a field
-_EXTENSION = "antipode.cookies"
 REMEMBERED = 4096  # cookies, and tokens; the least recently used go first
 
 
@@ -61,28 +60,29 @@ class Sessions(SecureCookieSessionInterface):
             response.vary.add("Cookie")
 
 
-def register(app: Flask) -> None:
-    """Give the templates `csrf_token()`, in place of the extension's."""
+class Tokens:
+    """The tokens of forms, each signed once. A page and the form that comes back from it meet the same one."""
 
-    @lru_cache(REMEMBERED)
-    def signed(_raw: str) -> str:
-        return str(generate_csrf())
+    def __init__(self) -> None:
+        self._signed = lru_cache(REMEMBERED)(self._sign)
 
-    def csrf_token() -> str:
+    def token(self) -> str:
         """The token of this visitor's forms; the first one begins a session."""
         raw = session.get(TOKEN_KEY)
-        return signed(raw) if isinstance(raw, str) else str(generate_csrf())
+        if not isinstance(raw, str):
+            raw = session[TOKEN_KEY] = token_hex(20)
+        return self._signed(raw, current_app.secret_key)
 
-    def in_template() -> str:
-        return fragments.token_or_gap(csrf_token)
+    def is_own(self, token: str) -> bool:
+        """Whether it is the token that this visitor's pages carry. Another one may be good as well: it has to be checked."""
+        raw = session.get(TOKEN_KEY)
+        if not isinstance(raw, str) or not token:
+            return False
+        return compare_digest(self._signed(raw, current_app.secret_key).encode(), token.encode("utf-8", "replace"))
 
-    app.extensions[_EXTENSION] = csrf_token
-    app.jinja_env.globals[TOKEN_KEY] = in_template
-
-
-def token() -> str:
-    """The token of this visitor's forms."""
-    return str(current_app.extensions[_EXTENSION]())
+    def _sign(self, _raw: str, _key: object) -> str:
+        g.pop(TOKEN_KEY, None)  # the extension's own memory, perhaps of before the session changed
+        return str(generate_csrf())  # of the session, that is of _raw
 
 
 def _reader(serializer: URLSafeTimedSerializer) -> Callable[[str], tuple[dict[str, Any], int]]:

@@ -1,24 +1,31 @@
 """Flask's extensions, one of each, bound to an application by `factory.create_app`."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app, request
 from flask_limiter import Limiter
 from flask_wtf.csrf import CSRFProtect
 
+from shop.web import cookies
 
-class _Tokens(CSRFProtect):  # type: ignore[misc]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Protection(CSRFProtect):  # type: ignore[misc]
     def protect(self, apply_exemptions: bool = False) -> None:
-        if request.method not in (
-            "GET",
-            "HEAD",
-            "OPTIONS",
-        ):  # the extension looks at much before it looks at the method
-            super().protect(apply_exemptions)
+        """As the extension does, without its work where nothing is sent, or the token is the very one that was handed out."""
+        if request.method in ("GET", "HEAD", "OPTIONS"):
+            return
+        if not request.is_secure and tokens.is_own(request.form.get(cookies.TOKEN_KEY, "")):
+            return
+        super().protect(apply_exemptions)
 
 
-csrf = _Tokens()
+tokens = cookies.Tokens()
+csrf = _Protection()
 
 
 def _address() -> str:
@@ -50,3 +57,18 @@ class _RouteLimits(Limiter):
 
 # Where the counters stand is the application's setting: see `rates`.
 limiter = _RouteLimits(key_func=_address, headers_enabled=False)
+
+
+def limited(setting: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """The limit by address that stands in the application's settings under that name, for a view; not for this machine."""
+
+    def around(view: Callable[P, R]) -> Callable[P, R]:
+        checked = limiter.limit(rate(setting))(view)
+
+        @wraps(view)
+        def answer(*args: P.args, **kwargs: P.kwargs) -> R:
+            return view(*args, **kwargs) if is_from_this_machine() else checked(*args, **kwargs)
+
+        return answer
+
+    return around

@@ -36,7 +36,7 @@ from shop.web import (
     stage,
     visitor,
 )
-from shop.web.extensions import csrf, limiter
+from shop.web.extensions import csrf, limiter, tokens
 from shop.web.services import Services
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,12 +61,11 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     errors.register(app)
     filters.register(app)
     assets.register(app)
-    fragments.register(app)
     visitor.register(app)
     farside.register(app)
     app.session_interface = cookies.Sessions(app)
     csrf.init_app(app)
-    cookies.register(app)
+    fragments.register(app, tokens.token)
     limiter.init_app(app)
     notices.register(app)
     for module in (

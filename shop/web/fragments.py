@@ -6,24 +6,28 @@ another page, and does not find the old one.
 
 Nothing of one visitor is in a kept page but how many pieces are in the cart, which is part of what it is kept under. A message, a
 chosen side or a reason why nothing can be changed makes a page that is not kept. Where a form's token belongs a kept page has a
-gap, which is filled for each visitor.
+gap, which is filled for each visitor; and of a page that is all one visitor's, like a cart, only what stands around is kept.
 """
 
+import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from hashlib import sha1
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from flask import Flask, current_app, render_template
 from jinja2 import StrictUndefined
+from markupsafe import Markup, escape
 from msgspec import Struct
 
 PAGES_MAX = 1024  # some 10 MB; the least recently used go first
 
+TOKEN = "csrf_token"  # noqa: S105 - the name of a gap
 _KEY = "antipode.fragments"
-_GAP = secrets.token_hex(16)  # in the place of a token: nobody can type it into a name or a search
+_SECRET = secrets.token_hex(16)  # begins a gap: nobody can type it into a name or a search
+_GAPS = re.compile(rf"{_SECRET}-(\w+)-")
 _is_kept: ContextVar[bool] = ContextVar("is_kept", default=False)
 # What a template must not ask for: it is about the request and not in what the page is kept under.
 _HIDDEN: Mapping[str, Any] = {name: StrictUndefined(name=name) for name in ("request", "session", "g", "config")}
@@ -89,30 +93,70 @@ class _NearSide(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A page in pieces; between them belongs the visitor's token."""
+    """A page in pieces; between them belong the visitor's token and what is drawn anew each time."""
 
-    pieces: tuple[bytes, ...]
-    tag: str  # equal for equal bytes
+    pieces: Sequence[str]  # the odd ones are names of gaps
+    tag: str  # equal for equal texts
 
-    def body(self, token: Callable[[], str]) -> bytes:
-        return self.pieces[0] if len(self.pieces) == 1 else token().encode().join(self.pieces)
+    def text(self, **texts: str) -> str:
+        """The page with its gaps filled. The token is worked out only for a page that has a place for it."""
+        pieces = list(self.pieces)
+        for place in range(1, len(pieces), 2):
+            name = pieces[place]
+            if name == TOKEN and TOKEN not in texts:
+                texts[TOKEN] = _parts().token()
+            pieces[place] = texts[name]
+        return "".join(pieces)
 
 
 def page(shown: Shown, frame: Frame | None) -> Drawn:
     """The page that shows *shown* in *frame*; without one it is drawn for this request alone."""
     if frame is None:
         return _drawn(render_template(shown.template, **shown.variables()))
-    found: Drawn = current_app.extensions[_KEY](shown, frame)
-    return found
+    return _parts().kept(shown, frame)
 
 
-def token_or_gap(token: Callable[[], str]) -> str:
+def framed(template: str, frame: Frame | None, **texts: str) -> str:
+    """A page whose *texts* are nobody's business to keep; what stands around them is kept."""
+    if frame is None:
+        return render_template(template, **texts)
+    around = _parts().kept(_Around(template, tuple(texts)), frame)
+    return around.text(**{name: escape(text) for name, text in texts.items()})
+
+
+def token_in_template() -> str:
     """What stands in a form: the visitor's token, or in a page that is to be kept the gap for it."""
-    return _GAP if _is_kept.get() else token()
+    return _gap(TOKEN) if _is_kept.get() else _parts().token()
 
 
-def register(app: Flask) -> None:
-    app.extensions[_KEY] = lru_cache(PAGES_MAX)(lambda shown, frame: _drawn(_draw_to_keep(app, shown, frame)))
+def register(app: Flask, token: Callable[[], str]) -> None:
+    """Keep the pages of *app*; *token* is that of the visitor's forms."""
+
+    @lru_cache(PAGES_MAX)
+    def kept(shown: Shown, frame: Frame) -> Drawn:
+        return _drawn(_draw_to_keep(app, shown, frame))
+
+    app.extensions[_KEY] = _Parts(kept, token)
+    app.jinja_env.globals["csrf_token"] = token_in_template
+
+
+class _Parts(NamedTuple):
+    kept: Callable[[Shown, Frame], Drawn]
+    token: Callable[[], str]
+
+
+def _parts() -> _Parts:
+    return cast(_Parts, current_app.extensions[_KEY])
+
+
+class _Around(Struct, frozen=True):
+    """A page with a gap for each of its texts."""
+
+    template: str
+    names: tuple[str, ...]
+
+    def variables(self) -> dict[str, Any]:
+        return {name: Markup(_gap(name)) for name in self.names}  # noqa: S704 - our own
 
 
 def _draw_to_keep(app: Flask, shown: Shown, frame: Frame) -> str:
@@ -134,5 +178,8 @@ def _no_messages(**_: Any) -> tuple[()]:
 
 
 def _drawn(text: str) -> Drawn:
-    whole = text.encode()
-    return Drawn(tuple(whole.split(_GAP.encode())), sha1(whole, usedforsecurity=False).hexdigest())
+    return Drawn(tuple(_GAPS.split(text)), sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _gap(name: str) -> str:
+    return f"{_SECRET}-{name}-"

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from shop.repository.embedded import EmbeddedRepository
 from shop.web import fragments
+from shop.web.extensions import tokens
 from tests.builders import a_category, a_product, keep
 from tests.web.visitor import Visitor
 
@@ -152,7 +153,7 @@ def test_each_field_that_shows_changes_the_pages_with_the_edit(
     keep(repository, replace(POT, **fields))
 
     after = [client.get(address).text for address in ADDRESSES]
-    fragments.register(app)  # keeps nothing yet
+    fragments.register(app, tokens.token)  # keeps nothing yet
     anew = [client.get(address).text for address in ADDRESSES]
     without_tokens = [re.sub(r'"csrf_token" value="[^"]+"', "", page) for page in after]
     assert without_tokens == [re.sub(r'"csrf_token" value="[^"]+"', "", page) for page in anew]
@@ -220,12 +221,12 @@ def frame() -> fragments.Frame:
 
 
 @pytest.fixture
-def draw(app: Flask, frame: fragments.Frame) -> Iterator[Callable[[str], bytes]]:
+def draw(app: Flask, frame: fragments.Frame) -> Iterator[Callable[[str], str]]:
     """A template drawn as a kept page, for a visitor whose token is "mine"."""
 
-    def draw(source: str) -> bytes:
+    def draw(source: str) -> str:
         app.jinja_env.loader = DictLoader({"page.html": source})
-        return fragments.page(_Shown(1), frame).body(lambda: "mine")
+        return fragments.page(_Shown(1), frame).text(csrf_token="mine")
 
     with app.test_request_context():
         yield draw
@@ -233,12 +234,12 @@ def draw(app: Flask, frame: fragments.Frame) -> Iterator[Callable[[str], bytes]]
 
 @pytest.mark.parametrize("asked", ["session.cart", "request.path", "g.user", "config.SECRET_KEY", "shop.alerts()"])
 def test_a_template_of_a_kept_page_is_refused_what_the_page_is_not_kept_under(
-    draw: Callable[[str], bytes], asked: str
+    draw: Callable[[str], str], asked: str
 ) -> None:
     with pytest.raises(UndefinedError):
         draw("{{ " + asked + " }}")
 
 
-def test_a_token_is_filled_in_for_each_visitor_and_never_kept(draw: Callable[[str], bytes]) -> None:
-    assert draw("<{{ csrf_token() }}|{{ number }}|{{ csrf_token() }}>") == b"<mine|1|mine>"
-    assert fragments.page(_Shown(1), fragments.Frame((), 0, False, False)).body(lambda: "yours") == b"<yours|1|yours>"
+def test_a_token_is_filled_in_for_each_visitor_and_never_kept(draw: Callable[[str], str]) -> None:
+    assert draw("<{{ csrf_token() }}|{{ number }}|{{ csrf_token() }}>") == "<mine|1|mine>"
+    assert fragments.page(_Shown(1), fragments.Frame((), 0, False, False)).text(csrf_token="yours") == "<yours|1|yours>"

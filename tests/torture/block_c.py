@@ -14,7 +14,7 @@ from unittest import mock
 from shop.store import OutcomeUnknown, Store, StoreDamaged, StoreError, StoreFull, StoreReadOnly, is_absent
 from tests.simdisk import Disk, SimDisk, crash_states, platters
 from tests.storekit import JOURNAL, PATH, commit_together, contents, create
-from tests.torture import real_faults
+from tests.torture import faults_of_roles, real_faults
 from tests.torture.block_a import small_files
 from tests.torture.faults import Fault, FaultyDisk, faults
 from tests.torture.ledger import Contents, changed, is_conserved, of_commits, reopen, sale
@@ -33,6 +33,7 @@ def run(*, whole: bool) -> Tally:
         tally.add(io_faults(1 if whole else LANE_EVERY))
         tally.add(memory_faults())
         tally.add(starts_that_fail())
+    tally.add(faults_of_roles.run(1 if whole else LANE_EVERY * 2))
     tally.add(real_faults.run())
     return tally
 
@@ -103,7 +104,7 @@ class Client:
     def _work(self) -> None:
         try:
             self.store = create(PATH, self.disk)
-        except (OSError, MemoryError):
+        except (OSError, StoreDamaged, MemoryError):
             return
         for number in range(COMMITS):
             self.commit(3 if self.in_groups and number % GROUP_EVERY == 0 else 1)

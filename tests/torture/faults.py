@@ -29,13 +29,17 @@ class Fault:
 class FaultyDisk(SimDisk):
     """Counts every operation that can fail. An fsync that failed has lost what it was to write, whatever a later one says."""
 
-    def __init__(self, fault: Fault | None = None, disk: Disk | None = None) -> None:
+    def __init__(self, fault: Fault | None = None, disk: Disk | None = None, *, is_armed: bool = True) -> None:
         super().__init__(disk)
         self.fault_to_come = fault
         self.count = 0
         self.kind = ""  # of the operation that failed first
         self.has_sync_failed = False
-        self.is_mended = False
+        self.is_mended = not is_armed
+
+    def arm(self) -> None:
+        """Begin to count here."""
+        self.count, self.is_mended = 0, False
 
     def mend(self) -> None:
         """From here on everything succeeds."""
@@ -105,6 +109,11 @@ class FaultyDisk(SimDisk):
         if self._fails("replace"):
             raise self._error()
         super().replace(source, target)
+
+    def link(self, source: Path, second: Path) -> None:
+        if self._fails("link"):
+            raise self._error()
+        super().link(source, second)
 
     def unlink(self, path: Path) -> None:
         if self._fails("unlink"):

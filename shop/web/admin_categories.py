@@ -11,6 +11,7 @@ from shop.units import CatalogQuery
 from shop.web.admin_auth import current_admin, login_required, refusal, retry_after
 from shop.web.forms import ShopForm
 from shop.web.services import services
+from shop.web.updates import keep
 
 bp = Blueprint("admin_categories", __name__, url_prefix="/admin/categories")
 bp.register_error_handler(ShopError, refusal)
@@ -34,8 +35,7 @@ def create() -> ResponseReturnValue:
     """Keep a new category, or say what stands in the way beside what was typed."""
     form = CategoryForm(request.form)
     try:
-        with services().repository.update() as unit:
-            category = catalog.create_category(unit, form.typed("name"))
+        category = keep(lambda unit: catalog.create_category(unit, form.typed("name")))
     except Invalid as invalid:
         form.refuse(invalid.fields)
         return _page(form, status=invalid.status)

@@ -16,6 +16,7 @@ from shop.web.admin_lists import address, page_asked, words_asked
 from shop.web.links import order_address
 from shop.web.replication_view import STATE_WORDS
 from shop.web.services import services
+from shop.web.updates import keep
 
 bp = Blueprint("admin_orders", __name__, url_prefix="/admin")
 bp.register_error_handler(ShopError, refusal)
@@ -90,8 +91,7 @@ def mark_sent(number: str) -> ResponseReturnValue:
     """Note that the parcel has left; an order that is not as it was shown is shown again instead."""
     parts = services()
     try:
-        with parts.repository.update() as unit:
-            orders.mark_sent(unit, number, _version_seen(), parts.clock.now())
+        keep(lambda unit: orders.mark_sent(unit, number, _version_seen(), parts.clock.now()))
     except Conflict as conflict:
         return _order_page(number, refused=conflict)
     _log.info("order sent", admin=current_admin(), order=number)
@@ -115,8 +115,7 @@ def ask_cancellation(number: str) -> ResponseReturnValue:
 def cancel(number: str) -> ResponseReturnValue:
     parts = services()
     try:
-        with parts.repository.update() as unit:
-            order = orders.cancel(unit, number, _version_seen(), parts.clock.now())
+        order = keep(lambda unit: orders.cancel(unit, number, _version_seen(), parts.clock.now()))
     except Conflict as conflict:
         return _order_page(number, refused=conflict)
     _log.info("order cancelled", admin=current_admin(), order=number)

@@ -20,6 +20,7 @@ from shop.web.admin_auth import current_admin, login_required, login_required_ke
 from shop.web.admin_lists import address, page_asked, words_asked
 from shop.web.forms import ShopForm
 from shop.web.services import services
+from shop.web.updates import keep
 
 bp = Blueprint("admin_products", __name__, url_prefix="/admin/products")
 bp.register_error_handler(ShopError, refusal)
@@ -149,8 +150,7 @@ def create() -> ResponseReturnValue:
     if values is None:
         return _form_page(form, status=400)
     try:
-        with services().repository.update() as unit:
-            product = catalog.create_product(unit, values, services().clock.now())
+        product = keep(lambda unit: catalog.create_product(unit, values, services().clock.now()))
     except Invalid as invalid:
         form.refuse(invalid.fields)
         return _form_page(form, status=invalid.status)
@@ -181,8 +181,7 @@ def save(product_id: str) -> ResponseReturnValue:
     if values is None:
         return _form_page(form, product, status=400)
     try:
-        with services().repository.update() as unit:
-            edited = _edit(unit, product_id, form, values)
+        edited = keep(lambda unit: _edit(unit, product_id, form, values))
     except StaleVersion as stale:
         return _conflict_page(form, product_id, stale)
     except Invalid as invalid:
@@ -200,8 +199,7 @@ def archive(product_id: str) -> ResponseReturnValue:
     """Take a product off the shelf; the next page offers to put it back."""
     form = ProductForm(request.form)
     try:
-        with services().repository.update() as unit:
-            product = catalog.archive(unit, product_id, form.version_seen(), services().clock.now())
+        product = keep(lambda unit: catalog.archive(unit, product_id, form.version_seen(), services().clock.now()))
     except StaleVersion:
         return _not_as_seen(product_id)
     _log.info("product archived", admin=current_admin(), product=product.id, sku=product.sku)
@@ -215,8 +213,7 @@ def archive(product_id: str) -> ResponseReturnValue:
 def unarchive(product_id: str) -> ResponseReturnValue:
     form = ProductForm(request.form)
     try:
-        with services().repository.update() as unit:
-            product = catalog.unarchive(unit, product_id, form.version_seen(), services().clock.now())
+        product = keep(lambda unit: catalog.unarchive(unit, product_id, form.version_seen(), services().clock.now()))
     except StaleVersion:
         return _not_as_seen(product_id)
     _log.info("product unarchived", admin=current_admin(), product=product.id, sku=product.sku)

@@ -1,17 +1,19 @@
 """The cart: shown, filled, changed. Looking at it changes nothing; every change is a POST answered by a redirect."""
 
-from flask import Blueprint, flash, redirect, render_template, request, session
+from flask import Blueprint, flash, get_template_attribute, redirect, request, session
 from flask.typing import ResponseReturnValue
 from msgspec import ValidationError, convert, to_builtins
 
 from shop import cart as carts
 from shop.errors import Conflict, Invalid, NotFound
 from shop.models import Product
+from shop.web import fragments
 from shop.web.catalog import product_page
 from shop.web.extensions import limited
 from shop.web.forms import LineForm
 from shop.web.services import services
-from shop.web.visitor import cart_id, remember_cart
+from shop.web.updates import keep
+from shop.web.visitor import cart_id, common_frame, remember_cart
 
 bp = Blueprint("cart", __name__)
 
@@ -32,8 +34,7 @@ def add() -> ResponseReturnValue:
     if not form.validate():
         return product_page(product, form, status=400)
     try:
-        with services().repository.update() as unit:
-            cart = carts.add(unit, cart_id(), product.id, form.wanted(), services().clock.now())
+        cart = keep(lambda unit: carts.add(unit, cart_id(), product.id, form.wanted(), services().clock.now()))
     except Invalid as refusal:
         form.refuse(refusal.fields)
         return product_page(product, form, status=refusal.status)
@@ -51,8 +52,7 @@ def change(product_id: str) -> ResponseReturnValue:
     if not form.validate():
         return cart_page(product_id, form, status=400)
     try:
-        with services().repository.update() as unit:
-            carts.change(unit, cart_id(), product_id, form.wanted(), services().clock.now())
+        keep(lambda unit: carts.change(unit, cart_id(), product_id, form.wanted(), services().clock.now()))
     except Invalid as refusal:
         form.refuse(refusal.fields)
         return cart_page(product_id, form, status=refusal.status)
@@ -65,8 +65,7 @@ def change(product_id: str) -> ResponseReturnValue:
 def remove(product_id: str) -> ResponseReturnValue:
     """Take a line out; the next page offers to put it back."""
     try:
-        with services().repository.update() as unit:
-            removed = carts.remove(unit, cart_id(), product_id, services().clock.now())
+        removed = keep(lambda unit: carts.remove(unit, cart_id(), product_id, services().clock.now()))
     except NotFound as refusal:
         return _back_to_cart(refusal.message)
     session[REMOVED_KEY] = to_builtins(removed)
@@ -82,8 +81,7 @@ def restore() -> ResponseReturnValue:
     except ValidationError:
         return _back_to_cart("There is nothing to put back.")
     try:
-        with services().repository.update() as unit:
-            cart = carts.restore(unit, cart_id(), removed, services().clock.now())
+        cart = keep(lambda unit: carts.restore(unit, cart_id(), removed, services().clock.now()))
     except (NotFound, Conflict) as refusal:
         return _back_to_cart(refusal.message)
     remember_cart(cart.id)
@@ -95,8 +93,7 @@ def restore() -> ResponseReturnValue:
 def accept_prices() -> ResponseReturnValue:
     """Go on at the prices of now."""
     try:
-        with services().repository.update() as unit:
-            carts.accept_prices(unit, cart_id(), services().clock.now())
+        keep(lambda unit: carts.accept_prices(unit, cart_id(), services().clock.now()))
     except NotFound as refusal:
         return _back_to_cart(refusal.message)
     flash("The new prices are in your cart.")
@@ -108,7 +105,9 @@ def cart_page(product_id: str = "", form: LineForm | None = None, *, status: int
     mine = cart_id()
     with services().repository.view() as unit:
         cart = carts.priced(unit, unit.cart(mine) if mine else None)
-    return render_template("cart/show.html", cart=cart, refused_id=product_id, form=form), status
+        frame = common_frame(unit)
+    main = get_template_attribute("cart/_main.html", "main")(cart, product_id, form)
+    return fragments.framed("cart/show.html", frame, main=main), status
 
 
 def _product(product_id: str) -> Product:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, get_template_attribute, redirect, request
 from flask.typing import ResponseReturnValue
 
 from shop import cart as carts
@@ -11,13 +11,17 @@ from shop import orders
 from shop.errors import CartChanged, Conflict
 from shop.models import Customer, Order
 from shop.units import WriteUnit
+from shop.web import fragments
 from shop.web.extensions import limited
 from shop.web.forms import CheckoutForm
 from shop.web.links import order_address
 from shop.web.services import services
-from shop.web.visitor import cart_id
+from shop.web.updates import keep
+from shop.web.visitor import cart_id, common_frame
 
 bp = Blueprint("checkout", __name__)
+
+COUNTRIES = (("", "Choose a country"), *orders.COUNTRIES.items())
 
 
 @bp.get("/checkout")
@@ -46,8 +50,8 @@ def place() -> ResponseReturnValue:
 
 def _order(form: CheckoutForm, customer: Customer) -> Order:
     parts = services()
-    with parts.repository.update() as unit:
-        return orders.place(
+    return keep(
+        lambda unit: orders.place(
             unit,
             cart_id=cart_id(),
             customer=customer,
@@ -56,12 +60,12 @@ def _order(form: CheckoutForm, customer: Customer) -> Order:
             now=parts.clock.now(),
             currency=parts.config.currency,
         )
+    )
 
 
 def _settle(form: CheckoutForm) -> ResponseReturnValue:
     """Put one line right and show the checkout again, with the sums of now; nothing is ordered."""
-    with services().repository.update() as unit:
-        _put_right(unit, form.typed("settle"), services().clock.now())
+    keep(lambda unit: _put_right(unit, form.typed("settle"), services().clock.now()))
     return _checkout_page(form)
 
 
@@ -87,14 +91,9 @@ def _checkout_page(
     mine = cart_id()
     with services().repository.view() as unit:
         cart = carts.priced(unit, unit.cart(mine) if mine else None)
+        frame = common_frame(unit)
     if cart.is_empty:
         return redirect("/cart", 303)
-    page = render_template(
-        "checkout/show.html",
-        cart=cart,
-        form=form,
-        sentence=sentence,
-        problems=problems or {},
-        countries=[("", "Choose a country"), *orders.COUNTRIES.items()],
-    )
-    return page, status
+    main = get_template_attribute("checkout/_main.html", "main")(cart, form, sentence, problems or {}, COUNTRIES)
+    title = "Error: Checkout" if form.problems else "Checkout"
+    return fragments.framed("checkout/show.html", frame, title=title, main=main), status

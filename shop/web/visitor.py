@@ -4,9 +4,11 @@ The cookie is first sent when something is put in a cart, or with a form that ne
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from flask import Flask, session
 
+from shop.errors import Unavailable
 from shop.models import Category
 from shop.replication.contract import Alert
 from shop.units import ReadUnit
@@ -58,18 +60,24 @@ def pieces_in_cart() -> int:
 
 
 class Frame:
-    """What the frame around every page asks, only when it is drawn. It is `shop` in the templates."""
+    """What the frame around every page asks, only when it is drawn. It is `shop` in the templates.
+
+    The page that says that nothing can be read has a frame, too: then there is nothing in it.
+    """
 
     def categories(self) -> Sequence[Category]:
         """The menu, from the side that the page is read from."""
         chosen = farside.unit_of_page()
         if chosen is not None:
             return chosen.categories()
-        with services().repository.view() as unit:
+        with suppress(Unavailable), services().repository.view() as unit:
             return unit.categories()
+        return ()
 
     def cart_quantity(self) -> int:
-        return pieces_in_cart()
+        with suppress(Unavailable):
+            return pieces_in_cart()
+        return 0
 
     def why_read_only(self) -> str:
         """One sentence while nothing can be changed, "" otherwise."""
@@ -81,7 +89,9 @@ class Frame:
     def alerts(self) -> Sequence[Alert]:
         """What is wrong with replication now; nothing for who is not logged in as the admin."""
         alerts = services().alerts
-        return () if alerts is None or current_admin() is None else alerts.raised()
+        with suppress(Unavailable):
+            return () if alerts is None or current_admin() is None else alerts.raised()
+        return ()
 
 
 def register(app: Flask) -> None:

@@ -3,8 +3,10 @@
 The clock stands still; nothing crosses to the replica until a test calls `replication.sync_once`.
 """
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from flask import Flask
@@ -16,6 +18,7 @@ from shop.replication.embedded import EmbeddedReplication
 from shop.replication.failover import EmbeddedFailover
 from shop.replication.pair import Pair, open_pair
 from shop.replication.reads import EmbeddedReads
+from shop.repository.contract import Repository
 from shop.repository.embedded import EmbeddedRepository
 from shop.store import Store
 from shop.web.extensions import limiter
@@ -26,6 +29,16 @@ from tests.web.admin import keep_admin, log_in, logged_in
 from tests.web.visitor import Visitor
 
 DELAY_SECONDS = 5.0
+ON_EVERY_STORE = {"test_catalog", "test_cart", "test_checkout", "test_orders", "test_admin_orders"}
+OF_THE_EMBEDDED = {"store", "replication"}  # what a test asks for when it is about the files and the link
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The pages that sell are tried over each kind of storage."""
+    is_meant = metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_STORE
+    asked = set(inspect.signature(metafunc.function).parameters)
+    if is_meant and not asked & OF_THE_EMBEDDED and "repository" in metafunc.fixturenames:
+        metafunc.parametrize("repository", ["embedded", "postgres"], indirect=True)
 
 
 @pytest.fixture
@@ -42,29 +55,43 @@ def store(pair: Pair) -> Store:
 
 
 @pytest.fixture
+def embedded(store: Store) -> EmbeddedRepository:
+    """The shop in the pair's primary."""
+    return EmbeddedRepository(store)
+
+
+@pytest.fixture
+def repository(request: pytest.FixtureRequest, embedded: EmbeddedRepository) -> Repository:
+    """The shop behind the pages."""
+    if getattr(request, "param", "embedded") == "embedded":
+        return embedded
+    return cast(Repository, request.getfixturevalue("postgres_repository"))
+
+
+@pytest.fixture
 def replication(pair: Pair, clock: ManualClock) -> EmbeddedReplication:
     return EmbeddedReplication(pair, clock=clock, delay_seconds=DELAY_SECONDS, currency=CURRENCY)
 
 
 @pytest.fixture
 def failover(
-    pair: Pair, replication: EmbeddedReplication, repository: EmbeddedRepository, clock: ManualClock
+    pair: Pair, replication: EmbeddedReplication, embedded: EmbeddedRepository, clock: ManualClock
 ) -> EmbeddedFailover:
     """Waiting for the link lets the time of the test pass."""
-    return EmbeddedFailover(pair, replication, repository, clock=clock, currency=CURRENCY, wait=clock.advance)
+    return EmbeddedFailover(pair, replication, embedded, clock=clock, currency=CURRENCY, wait=clock.advance)
 
 
 @pytest.fixture
-def reads(pair: Pair, repository: EmbeddedRepository, clock: ManualClock) -> EmbeddedReads:
+def reads(pair: Pair, embedded: EmbeddedRepository, clock: ManualClock) -> EmbeddedReads:
     """Waiting for the far side lets the time of the test pass, and nothing else."""
-    return EmbeddedReads(pair, repository, clock=clock, wait=clock.advance)
+    return EmbeddedReads(pair, embedded, clock=clock, wait=clock.advance)
 
 
 @pytest.fixture
 def app(
     tmp_path: Path,
     clock: ManualClock,
-    repository: EmbeddedRepository,
+    repository: Repository,
     replication: EmbeddedReplication,
     failover: EmbeddedFailover,
     reads: EmbeddedReads,
@@ -90,7 +117,7 @@ def visitor(client: FlaskClient) -> Visitor:
 
 
 @pytest.fixture
-def stranger(visitor: Visitor, repository: EmbeddedRepository) -> Visitor:
+def stranger(visitor: Visitor, repository: Repository) -> Visitor:
     """A visitor of a shop that has an admin, and is not that admin."""
     keep_admin(repository)
     return visitor

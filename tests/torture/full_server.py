@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from shop.lock import read_note
@@ -70,7 +71,8 @@ def run() -> None:
         shop = OnASmallDisk(Path(folder))
         try:
             shop.start()
-            _fill_and_free(shop, Shopper(shop.url))
+            with closing(Shopper(shop.url)) as shopper:
+                _fill_and_free(shop, shopper)
         finally:
             shop.close()
 

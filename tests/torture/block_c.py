@@ -14,7 +14,7 @@ from unittest import mock
 from shop.store import OutcomeUnknown, Store, StoreDamaged, StoreError, StoreFull, StoreReadOnly, is_absent
 from tests.simdisk import Disk, SimDisk, crash_states, platters
 from tests.storekit import JOURNAL, PATH, commit_together, contents, create
-from tests.torture import faults_of_roles, real_faults
+from tests.torture import faults_in_groups, faults_of_roles, real_faults
 from tests.torture.block_a import small_files
 from tests.torture.faults import Fault, FaultyDisk, faults
 from tests.torture.ledger import Contents, changed, is_conserved, of_commits, reopen, sale
@@ -33,6 +33,7 @@ def run(*, whole: bool) -> Tally:
         tally.add(io_faults(1 if whole else LANE_EVERY))
         tally.add(memory_faults())
         tally.add(starts_that_fail())
+    tally.add(faults_in_groups.run(40 if whole else 8))
     tally.add(faults_of_roles.run(1 if whole else LANE_EVERY * 2))
     tally.add(real_faults.run())
     return tally

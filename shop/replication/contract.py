@@ -103,7 +103,9 @@ class Stage(Struct, frozen=True):
     lsn: int | None  # how far it has come; None: not known
     behind_bytes: int | None
     seconds: float | None  # age of the oldest commit that it has not reached
-    confirmed_seconds: float | None = None  # how long the last bytes took there and the word of it back, as the primary measured
+    confirmed_seconds: float | None = (
+        None  # how long the last bytes took there and the word of it back, as the primary measured
+    )
 
 
 class Headroom(Struct, frozen=True):
@@ -322,10 +324,21 @@ class Checked(Struct, frozen=True, kw_only=True):
     ] = ()  # collection and id of the records that the last conclusive one found to differ
 
 
+class Passage(Struct, frozen=True):
+    """How what is written now fares on its way."""
+
+    state: State
+    delay_seconds: float  # that the link is set to
+
+
 class Replication(Protocol):
     """What can be seen and done. All of it is safe from any thread; none of it blocks on the link."""
 
     def status(self) -> Status: ...
+
+    def passage(self) -> Passage:
+        """The two things of the status that a customer's page asks, without working out the others."""
+        ...
 
     def differences(self, limit: int = 50) -> Sequence[Difference]:
         """The records that differ now, at most *limit*. Cost in proportion to the commits on the way, not to the store."""

@@ -186,6 +186,11 @@ class EmbeddedReplication:
             ),
         )
 
+    def passage(self) -> contract.Passage:
+        there, here = self._pair.replica.state, self._pair.primary.state
+        state = self._state(here, there, self._retry(self._clock.monotonic()))
+        return contract.Passage(state, self._link.knobs.delay_seconds)
+
     def _knobs(self, now: float) -> contract.Link:
         knobs = self._link.knobs
         return contract.Link(

@@ -117,7 +117,7 @@ def page(shown: Shown, frame: Frame | None) -> Drawn:
 
 
 def framed(template: str, frame: Frame | None, **texts: str) -> str:
-    """A page whose *texts* are nobody's business to keep; what stands around them is kept."""
+    """A page whose *texts* are one visitor's and not kept; what stands around them is. A text that is no `Markup` is escaped."""
     if frame is None:
         return render_template(template, **texts)
     around = _parts().kept(_Around(template, tuple(texts)), frame)

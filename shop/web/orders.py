@@ -2,15 +2,17 @@
 
 from datetime import datetime
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, get_template_attribute, render_template, request
 from flask.typing import ResponseReturnValue
 
 from shop.errors import NotFound
 from shop.models import Order
 from shop.orders import COUNTRIES
 from shop.replication.contract import LostCommit, State
+from shop.web import fragments
 from shop.web.links import is_order_token, order_address
 from shop.web.services import services
+from shop.web.visitor import common_frame
 
 bp = Blueprint("orders", __name__)
 
@@ -24,17 +26,12 @@ def show(number: str) -> ResponseReturnValue:
     if not is_order_token(number, request.args.get("token", "")):
         raise NotFound("There is no such page. If you followed the link to an order, check that all of it was copied.")
     with services().repository.view() as unit:
-        order = unit.order(number)
+        order, frame = unit.order(number), common_frame(unit)
     if order is None:
         return render_template("orders/missing.html", number=number, lost=_lost(number)), 404
-    return render_template(
-        "orders/show.html",
-        order=order,
-        address=order_address(number),
-        site=request.host_url.rstrip("/"),
-        crossing=_crossing_sentence(order),
-        country_names=COUNTRIES,
-    )
+    draw = get_template_attribute("orders/_main.html", "main")
+    main = draw(order, order_address(number), request.host_url.rstrip("/"), _crossing_sentence(order), COUNTRIES)
+    return fragments.framed("orders/show.html", frame, number=number, main=main)
 
 
 def _lost(number: str) -> LostCommit | None:
@@ -46,12 +43,12 @@ def _lost(number: str) -> LostCommit | None:
 def _crossing_sentence(order: Order) -> str:
     """Where the order is between the two sides of the Earth, in plain words."""
     parts = services()
-    status = parts.replication.status()
-    if status.state is State.IN_SYNC:
+    crossing = parts.replication.passage()
+    if crossing.state is State.IN_SYNC:
         return "Your order is safe on both sides of the Earth."
     age_seconds = (parts.clock.now() - datetime.fromisoformat(order.placed_at)).total_seconds()
-    left_seconds = round(status.link.delay_seconds - age_seconds)
-    if status.state is State.BEHIND and left_seconds >= 1:
+    left_seconds = round(crossing.delay_seconds - age_seconds)
+    if crossing.state is State.BEHIND and left_seconds >= 1:
         seconds = "a second" if left_seconds == 1 else f"{left_seconds} seconds"
         return f"Your order is safe on this side; in about {seconds} it will be on the far side."
     return "Your order is safe on this side; it reaches the far side as soon as the link lets it."

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from shop import orders
 from shop.errors import Conflict, Invalid
-from shop.replication.contract import CommitState, Difference, Lag, Outcome, State, Status
+from shop.replication.contract import CommitState, Difference, Lag, Outcome, Passage, State, Status
 from tests.builders import (
     NOW,
     a_category,
@@ -62,6 +62,14 @@ def test_an_idle_pair_is_in_sync_with_zero_lag_and_nothing_at_risk(world: World)
     assert now.primary.position == now.replica.position
     assert list(now.in_flight) == []
     assert list(world.replication.differences()) == []
+
+
+def test_a_customer_is_told_of_the_crossing_what_the_status_says(world: World) -> None:
+    for step in (lambda: sell(world), world.replication.pause, world.replication.resume, world.cross):
+        step()
+        now = status(world)
+        assert world.replication.passage() == Passage(now.state, now.link.delay_seconds)
+    assert now.state is State.IN_SYNC
 
 
 def test_a_pair_that_was_never_written_to_is_in_sync(world: World) -> None:

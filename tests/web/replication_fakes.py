@@ -16,6 +16,7 @@ from shop.replication.contract import (
     Lag,
     Link,
     Outcome,
+    Passage,
     Progress,
     Retry,
     Side,
@@ -151,6 +152,9 @@ class FakeReplication:
 
     def status(self) -> Status:
         return self.now
+
+    def passage(self) -> Passage:
+        return Passage(self.now.state, self.now.link.delay_seconds)
 
     def differences(self, limit: int = 50) -> Sequence[Difference]:
         return self.differing[:limit]

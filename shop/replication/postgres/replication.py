@@ -22,6 +22,7 @@ from shop.replication.contract import (
     Headroom,
     Lag,
     Outcome,
+    Passage,
     Progress,
     Retry,
     Side,
@@ -70,6 +71,11 @@ class PostgresReplication:
         self.gate = gate
 
     # ---- what can be seen
+
+    def passage(self) -> Passage:
+        picture = self._watch.picture()
+        link = self._knobs.link(picture.far)
+        return Passage(self._state(picture, link), link.delay_seconds)
 
     def status(self) -> Status:
         picture = self._watch.picture()

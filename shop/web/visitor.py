@@ -60,24 +60,18 @@ def pieces_in_cart() -> int:
 
 
 class Frame:
-    """What the frame around every page asks, only when it is drawn. It is `shop` in the templates.
-
-    The page that says that nothing can be read has a frame, too: then there is nothing in it.
-    """
+    """What the frame around every page asks, only when it is drawn. It is `shop` in the templates."""
 
     def categories(self) -> Sequence[Category]:
         """The menu, from the side that the page is read from."""
         chosen = farside.unit_of_page()
         if chosen is not None:
             return chosen.categories()
-        with suppress(Unavailable), services().repository.view() as unit:
+        with services().repository.view() as unit:
             return unit.categories()
-        return ()
 
     def cart_quantity(self) -> int:
-        with suppress(Unavailable):
-            return pieces_in_cart()
-        return 0
+        return pieces_in_cart()
 
     def why_read_only(self) -> str:
         """One sentence while nothing can be changed, "" otherwise."""
@@ -89,7 +83,7 @@ class Frame:
     def alerts(self) -> Sequence[Alert]:
         """What is wrong with replication now; nothing for who is not logged in as the admin."""
         alerts = services().alerts
-        with suppress(Unavailable):
+        with suppress(Unavailable):  # a refusal inside the admin's frame may be that nobody can be known
             return () if alerts is None or current_admin() is None else alerts.raised()
         return ()
 

@@ -1,9 +1,11 @@
 """The pages of a shop on two real servers, while one of them is gone, or both."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
+from shop.replication.alerts import Alerts
 from shop.repository.postgres.opening import open_repository
 from shop.web.extensions import limiter
 from tests.builders import a_product, keep_products
@@ -16,6 +18,12 @@ BANNER = "you see is from the copy"
 def repository(postgres_pair, tmp_path):
     with open_repository(tmp_path, (postgres_pair.a.url(), postgres_pair.b.url())) as repository:
         yield repository
+
+
+@pytest.fixture(autouse=True)
+def _watched(app, replication, clock):
+    """Somebody watches, as in the real shop: the admin's frame asks for it."""
+    app.extensions["antipode"] = replace(app.extensions["antipode"], alerts=Alerts(replication.status, clock))
 
 
 @pytest.fixture
@@ -67,11 +75,12 @@ def test_without_the_primary_the_shopkeeper_can_still_log_in(postgres_pair, repo
 
 
 def test_without_both_every_page_says_so_and_when_to_come_back(postgres_pair, repository, visitor, product):
+    log_in(visitor)
     form = visitor.get(f"/products/{product.slug}")
     postgres_pair.b.kill()
     postgres_pair.a.kill()
 
-    for address in ("/", f"/products/{product.slug}", "/checkout"):
+    for address in ("/", f"/products/{product.slug}", "/checkout", "/admin/", "/admin/products"):
         page = visitor.get(address)
         assert page.status == 503, address
         assert int(page.response.headers["Retry-After"]) > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.harness import Result, Row, report
 
-MODULES = ("store_rows", "web_rows", "replication_rows", "start_rows")
+MODULES = ("store_rows", "web_rows", "replication_rows", "start_rows", "workers")
 FOLDER = Path(__file__).resolve().parents[1] / "build"
 
 

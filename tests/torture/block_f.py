@@ -1,9 +1,13 @@
-"""Block F: replication. 30 fault schedules, each judged by 8 checkers; a point is a schedule, a state is a verdict."""
+"""Block F: replication. 30 fault schedules, each judged by 8 checkers; a point is a schedule, a state is a verdict.
+
+Run whole, some more that are drawn from a seed follow.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
 from structlog.testing import capture_logs
 
+from tests.torture import schedules_random
 from tests.torture.schedules import INJECTED
 from tests.torture.schedules_checkers import verdicts
 from tests.torture.schedules_history import History
@@ -11,10 +15,11 @@ from tests.torture.schedules_real import REAL, run_apart
 from tests.torture.tally import Counts, Tally, progress
 
 MINIMUM = Counts(points=30, states=240)
+RANDOM = 20
 
 
 def run(*, whole: bool) -> Tally:
-    """The lane is the whole: those in real time run in processes of their own, beside those whose time is moved here."""
+    """The lane has all that are thought of: those in real time run in processes of their own, beside those whose time is moved here."""
     with (
         ThreadPoolExecutor(1) as beside,
         capture_logs(),
@@ -24,6 +29,9 @@ def run(*, whole: bool) -> Tally:
         for name, schedule in INJECTED.items():
             progress(f"running: {name}")
             tally.add(judged(schedule(name)))
+        for seed in range(RANDOM if whole else 0):
+            progress(f"running: random {seed}")
+            tally.add(judged(schedules_random.run(seed)))
         for history in real.result().values():
             tally.add(judged(history))
     return tally

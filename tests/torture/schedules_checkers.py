@@ -69,9 +69,11 @@ def never_falls(history: History) -> Iterator[Look]:
 
 def not_early(history: History) -> Iterator[Look]:
     """3: nothing is seen before its delay is over, but for what a snapshot brought."""
-    for series in (ours(history, history.states), ours(history, history.shown)):
+    states = ours(history, history.states)
+    brought = {commit.position for commit, at in first_seen(history, states) if at in history.copies}
+    for series in (states, ours(history, history.shown)):
         for commit, at in first_seen(history, series):
-            if at is None or at in history.copies:
+            if at is None or commit.position in brought:
                 continue
             took = at - commit.at
             is_early = took < history.delay - CLOCK_SECONDS

@@ -8,7 +8,7 @@ import pytest
 from shop.replication.link import Link
 from shop.replication.replicator import Replicator
 from shop.store import Position
-from tests.torture import block_f, schedules
+from tests.torture import block_f, schedules, schedules_random
 from tests.torture.schedules_checkers import CHECKERS, verdict
 from tests.torture.schedules_history import Bound, Fault, History, Page, Seen, Still, Stranger
 
@@ -20,6 +20,12 @@ def test_thirty_schedules_and_eight_checkers_find_no_violation():
 
     assert tally.violations == []
     assert tally.missing(block_f.MINIMUM) == []
+
+
+def test_a_schedule_that_was_drawn_is_judged_by_all_as_well():
+    tally = block_f.judged(schedules_random.run(1))
+
+    assert (tally.states, tally.violations) == (8, [])
 
 
 # ---- the checkers notice a history that was broken by hand

@@ -108,7 +108,7 @@ class EmbeddedReplication:
 
     def _moved(self, lsn: int) -> None:
         """One of the sides has new commits. Called on its commit's thread, under its locks: nothing here takes one of them."""
-        self._replicator.history.mark(self._pair, self._clock.monotonic())
+        self._replicator.history.mark(self._pair, self._clock.monotonic(), self._clock.now())
         self.gate.wake()
 
     def _far(self) -> Far:

@@ -8,6 +8,7 @@ each start.
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from shop.replication.link import Way
@@ -32,7 +33,7 @@ class Moment(NamedTuple):
     """Both sides as they were after one of them had changed."""
 
     number: int  # counts from 1 since the start
-    at_monotonic: float
+    at: datetime
     primary: State
     replica: State
     files: tuple[str, str]  # of the primary and the replica: a failover swaps them
@@ -51,8 +52,9 @@ class History:
         self._verified: deque[tuple[int, int, float]] = deque(maxlen=JOURNEYS_KEPT)
         self._number = 0
 
-    def mark(self, pair: Pair, now: float) -> None:
-        """One side has changed: keep both as they are. Called inside a commit, so it does nothing that takes time."""
+    def mark(self, pair: Pair, now: float, at: datetime) -> None:
+        """One side has changed: keep both as they are. Called inside a commit, so it does nothing that takes time. *now* is of the
+        monotonic clock, *at* of the one on the wall."""
         with self._lock:
             there, here = pair.replica.state, pair.primary.state
             last = self._moments[-1] if self._moments else None
@@ -61,7 +63,7 @@ class History:
             if last is None or last.replica is not there:
                 self._applied.append((there.position.timeline, there.position.lsn, now))
             self._number += 1
-            self._keep(Moment(self._number, now, here, there, (pair.primary.path.name, pair.replica.path.name)), last)
+            self._keep(Moment(self._number, at, here, there, (pair.primary.path.name, pair.replica.path.name)), last)
 
     def _keep(self, moment: Moment, last: Moment | None) -> None:
         """And forget the oldest ones, by number, and by what they hold that later ones do not."""

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shop import losses
 from shop.clock import Clock
@@ -190,7 +190,7 @@ class EmbeddedLaboratory:
             number=moment.number,
             first=first,
             last=last,
-            at=self._timestamp(moment.at_monotonic) or "",
+            at=_iso(moment.at),
             primary=_side_then(moment.files[0], moment.primary),
             replica=_side_then(moment.files[1], moment.replica),
             differences=found,
@@ -211,7 +211,11 @@ class EmbeddedLaboratory:
         if monotonic is None:
             return None
         moment = self._clock.now() - timedelta(seconds=self._clock.monotonic() - monotonic)
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return _iso(moment)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _state(steps: Sequence[Step]) -> CommitState:

@@ -407,7 +407,7 @@ def test_both_sides_are_shown_as_they_were(lab: Lab) -> None:
     assert list(together.differences) == []
     assert together.number > apart.number
     again = lab.laboratory.past(apart.number)
-    assert again is not None and (again.primary, again.replica) == (apart.primary, apart.replica)
+    assert again is not None and (again.primary, again.replica, again.at) == (apart.primary, apart.replica, apart.at)
 
 
 def test_a_moment_that_is_not_kept_is_the_nearest_one(lab: Lab) -> None:

@@ -99,6 +99,18 @@ def test_a_lost_try_is_told_of_the_commit_that_lost_it(
     assert max(one.tries for one in after if one) > 1
 
 
+def test_a_moment_was_when_it_was_also_after_the_wall_clock_has_been_set(
+    pair: Pair, replication: EmbeddedReplication, clock: ManualClock
+) -> None:
+    put_next(pair.primary)
+    then = replication.laboratory.past()
+
+    clock.shift_wall(-3600)
+
+    assert then is not None
+    assert replication.laboratory.past() == then
+
+
 def test_catching_up_with_a_backlog_keeps_no_more_than_so_many_commits(
     pair: Pair, replication: EmbeddedReplication, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,8 @@ def _clean(text: str, *, length_max: int, name: str, is_required: bool, allowed:
         raise ValueError(f"Enter {name}.")
     if len(cleaned) > length_max:
         raise ValueError(f"Use at most {length_max:,} characters here; these are {len(cleaned):,}.")
+    if cleaned.isascii() and cleaned.isprintable():
+        return cleaned  # most of what is typed; none of the rules below has anything to say about it
     if any(_is_unprintable(letter) and letter not in allowed for letter in cleaned):
         raise ValueError("Take out the characters that cannot be printed.")
     cleaned = unicodedata.normalize("NFC", cleaned)

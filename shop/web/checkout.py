@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 
 from flask import Blueprint, get_template_attribute, redirect, request
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 
 from shop import cart as carts
 from shop import orders
@@ -94,6 +96,17 @@ def _checkout_page(
         frame = common_frame(unit)
     if cart.is_empty:
         return redirect("/cart", 303)
-    main = get_template_attribute("checkout/_main.html", "main")(cart, form, sentence, problems or {}, COUNTRIES)
+    fields = _untouched_fields() if form.is_untouched else _fields(form)
+    main = get_template_attribute("checkout/_main.html", "main")(cart, form, fields, sentence, problems or {})
     title = "Error: Checkout" if form.problems else "Checkout"
     return fragments.framed("checkout/show.html", frame, title=title, main=main), status
+
+
+def _fields(form: CheckoutForm) -> Markup:
+    drawn: Markup = get_template_attribute("checkout/_fields.html", "fields")(form, COUNTRIES)
+    return drawn
+
+
+@cache
+def _untouched_fields() -> Markup:
+    return _fields(CheckoutForm())

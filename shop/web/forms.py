@@ -3,10 +3,9 @@
 A form keeps what was typed and has a sentence per refused field in `problems`, for the macros in `components/field.html`.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from wtforms import Field, Form, StringField, ValidationError
+from wtforms import Form
 
 from shop import orders
 from shop.errors import Invalid
@@ -34,46 +33,65 @@ class ShopForm(Form):
                 self[name].errors = [sentence]
 
 
-def parsed_by(parse: Callable[[str], object]) -> Callable[[Any, Field], None]:
-    """A validator out of a parser that raises `ValueError` with a sentence."""
+class PlainForm:
+    """The same for the forms of the shop's customers, whose rules are all the domain's: WTForms would only hold the texts, and it is
+    dear to make for each request.
+    """
 
-    def validate(form: Any, field: Field) -> None:
-        try:
-            parse((field.data or "").strip())
-        except ValueError as refusal:
-            raise ValidationError(str(refusal)) from None
+    names: tuple[str, ...] = ()
 
-    return validate
+    def __init__(self, fields: Mapping[str, str] | None = None, **typed: str) -> None:
+        self._typed = typed if fields is None else fields
+        self._problems: Mapping[str, str] = {}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        return {name: self._problems[name] for name in self.names if name in self._problems}
+
+    def typed(self, name: str) -> str:
+        """What stands in the field, as it was typed."""
+        return self._typed.get(name) or ""
+
+    def refuse(self, problems: Mapping[str, str]) -> None:
+        """Mark the fields that a rule refused."""
+        self._problems = problems
 
 
-class LineForm(ShopForm):
+class LineForm(PlainForm):
     """A product and how many of it."""
 
-    product_id = StringField()
-    quantity = StringField(validators=[parsed_by(parse_quantity)])
+    names = ("product_id", "quantity")
+
+    def validate(self) -> bool:
+        try:
+            self.wanted()
+        except ValueError as refusal:
+            self.refuse({"quantity": str(refusal)})
+        return not self.problems
 
     def wanted(self) -> int:
         return parse_quantity(self.typed("quantity").strip())
 
 
-class CheckoutForm(ShopForm):
-    """Who orders and where it goes; and, hidden, which cart at which total was looked at."""
+class CheckoutForm(PlainForm):
+    """Who orders and where it goes; and, hidden, which cart at which total was looked at.
 
-    name = StringField()
-    email = StringField()
-    street = StringField()
-    postcode = StringField()
-    city = StringField()
-    country = StringField()
-    note = StringField()
-    checkout_key = StringField()
-    expected_total_cents = StringField()
-    settle = StringField()  # the id of a product whose line is to be put right instead of ordering
+    `settle` is the id of a product whose line is to be put right instead of ordering.
+    """
+
+    names = (
+        *("name", "email", "street", "postcode", "city", "country", "note"),
+        *("checkout_key", "expected_total_cents", "settle"),
+    )
+
+    @property
+    def is_untouched(self) -> bool:
+        return not self._typed and not self._problems
 
     def customer(self) -> Customer | None:
         """The customer, or None with the fields marked."""
         try:
-            return orders.validate_customer({name: self.typed(name) for name in self.data})
+            return orders.validate_customer({name: self.typed(name) for name in self.names})
         except Invalid as refusal:
             self.refuse(refusal.fields)
             return None

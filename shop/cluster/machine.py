@@ -64,6 +64,7 @@ class Machine:
         self.ground = ground
         self.wan = Wan(ground.sockets / "wan" / f".s.PGSQL.{PORT}", delay_seconds=delay_seconds)
         self.pair = Pair(ground, link=self.wan.socket_path.parent, settings=settings)
+        self._urls = self.pair.a.url(SHOP), self.pair.b.url(SHOP)
         self._turn = threading.RLock()  # guards the pair
 
     def start(self, *, sync: bool = True) -> None:
@@ -85,8 +86,8 @@ class Machine:
                 self._turn.release()
 
     def urls(self) -> tuple[str, str]:
-        """For the shop: A and B. They name servers, not roles, and hold the password."""
-        return self.pair.a.url(SHOP), self.pair.b.url(SHOP)
+        """For the shop: A and B. They name servers, not roles, hold the password, and never change: also while one runs alone."""
+        return self._urls
 
     def aim(self) -> None:
         """Let the link carry the primary's WAL. Cheap; to be called again and again, because a promotion is not announced."""

@@ -86,9 +86,8 @@ class PostgresServer:
     @property
     def pid(self) -> int | None:
         """The postmaster's, while it runs; having asked, a dead one is no zombie any more."""
-        if self._process is None or self._process.poll() is not None:
-            return None
-        return self._process.pid
+        process = self._process  # another thread may just end it
+        return process.pid if process is not None and process.poll() is None else None
 
     @property
     def is_running(self) -> bool:
@@ -97,8 +96,8 @@ class PostgresServer:
     @property
     def is_ready(self) -> bool:
         """It takes connections."""
-        note = self._postmaster_note()
-        return self.is_running and len(note) > 7 and note[7].strip() == "ready" and note[0] == str(self.pid)
+        note, pid = self._postmaster_note(), self.pid
+        return pid is not None and len(note) > 7 and note[7].strip() == "ready" and note[0] == str(pid)
 
     @property
     def is_standby(self) -> bool:
@@ -149,7 +148,7 @@ class PostgresServer:
         places = (known["Minimum recovery ending location"], known["Latest checkpoint location"])
         high, low = next(place for place in places if place != "0/0").split("/")
         size = int(known["Bytes per WAL segment"])
-        segment = (int(high, 16) << 32 | int(low, 16)) // size
+        segment = ((int(high, 16) << 32 | int(low, 16)) - 1) // size  # a segment that is still empty need not be there
         per_file_group = (1 << 32) // size
         return f"{segment // per_file_group:08X}{segment % per_file_group:08X}"
 
@@ -252,8 +251,9 @@ class PostgresServer:
 
     def reload(self) -> None:
         """Let it read its configuration again."""
-        if self.pid is not None:
-            os.kill(self.pid, signal.SIGHUP)
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGHUP)
 
     def stop(self, mode: StopMode = StopMode.FAST, *, seconds_max: float = STOP_SECONDS_MAX) -> None:
         """End it; one that does not end in time is ended as by a power cut, which costs nothing that was committed."""
@@ -270,9 +270,10 @@ class PostgresServer:
 
     def kill(self) -> None:
         """As when the machine dies: every process of it, at once, with no word; returns when all are gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.wait()
             self._process = None
         self.is_alone = False
         _end_all_in(self.data, seconds_max=10)

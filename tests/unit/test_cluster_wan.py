@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shop.cluster.control import at_path
 from shop.cluster.wan import HELD_BYTES_MAX, ROUND_TRIP_SECONDS_MIN, Knobs, Wan, _Pipe
 from shop.errors import Invalid
 
@@ -295,3 +296,15 @@ def test_a_cut_that_comes_together_with_a_parcel_is_a_cut(turns):
         return len(done) == 2
 
     assert asyncio.run(cut())
+
+
+def test_a_socket_below_a_long_path_is_bound_and_found(tmp_path):
+    path = tmp_path / ("long" * 30) / "control.sock"
+    path.parent.mkdir()
+
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as caller:
+        at_path(path, listener.bind)
+        listener.listen()
+        at_path(path, caller.connect)
+
+    assert path.is_socket()

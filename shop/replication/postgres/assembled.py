@@ -25,6 +25,7 @@ from shop.replication.postgres.shared import SharedFile
 from shop.replication.postgres.watch import Watch
 from shop.repository.postgres.pools import Servers
 from shop.repository.postgres.repository import PostgresRepository
+from shop.units import Position
 
 CHECKED_NAME = "checked.json"
 PRUNE_SECONDS = 60.0
@@ -82,7 +83,8 @@ class PostgresSide:
             clock=clock,
         )
         self.sabotage = PostgresSabotage()
-        repository.after_commit += [self.reads.remember, lambda position: self.watch.touched()]
+        repository.after_commit += [self.reads.remember, self._confirmed]
+        self._leader: Leader | None = None
 
     def close(self) -> None:
         self.pair.close()
@@ -103,12 +105,19 @@ class PostgresSide:
         ]
         leader = Leader(self.pair, chores, self._clock)
         leader.start()
+        self._leader = leader
         self._repository.gate = self.gate
         try:
             yield leader
         finally:
             self._repository.gate = None
+            self._leader = None
             leader.stop()
+
+    def _confirmed(self, position: Position) -> None:
+        self.watch.confirmed(position)
+        if self._leader is not None:
+            self._leader.wake()
 
     def _begin(self, mode: str, start: str) -> None:
         def begun(now: ModeState) -> ModeState:

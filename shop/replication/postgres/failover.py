@@ -67,6 +67,9 @@ class Pending(Struct, frozen=True, kw_only=True):
     is_planned: bool = False
     is_told: bool = False  # what only the old primary had is in lost/
     acknowledged: Sequence[LostCommit] = ()
+    unseen: int = (
+        0  # writes that were confirmed after the last look at the old primary: only that they were made is known
+    )
     problem: str = ""  # why it goes no further now
 
 
@@ -272,7 +275,10 @@ class PostgresFailover(Review):
             str(id) for (id,) in self._pair.primary.ask("SELECT id FROM commits WHERE id = ANY(%s::uuid[])", (ids,))
         }
         lost = [losing.described(commit_of(one), self._folder, self._currency) for one in seen if one.id not in here]
-        self._amend(acknowledged=lost[:ACKNOWLEDGED_MAX])
+        state = self._file.read()
+        timeline = state.pending.timeline if state.pending else 0
+        unseen = self._watch.unseen(timeline, state.forks.get(str(timeline), 0))
+        self._amend(acknowledged=lost[:ACKNOWLEDGED_MAX], unseen=unseen)
 
     def _settle(self) -> list[Commit] | None:
         """Ask the old primary what only it has, keep that, and let it rejoin. None when it cannot be asked yet."""
@@ -359,9 +365,10 @@ class PostgresFailover(Review):
         if pending is None or self._roles.primary == pending.side:
             return None
         old, new = self._pair.servers[pending.side], self._pair.servers[1 - pending.side]
-        remembered = (
-            f"{len(pending.acknowledged):,} of its commits are known to be missing." if pending.acknowledged else ""
-        )
+        known, unseen = len(pending.acknowledged), pending.unseen
+        remembered = f"{known:,} confirmed writes are known to be missing." if known else ""
+        if unseen:
+            remembered += f" {unseen:,} more were confirmed in its last moment; only their number is known."
         why = pending.problem or f"{old.name} cannot be asked yet."
         return Unsettled(
             side=old.name,

@@ -19,6 +19,7 @@ from shop.replication.postgres.servers import Connection, Server, Unreachable
 LOCK = 0x6C656164
 TICK_SECONDS = 0.25
 SLOW_SECONDS_MAX = 10.0  # at the end; what is cut short then is done again at the next start
+WAKE_SECONDS = 0.05
 CANDIDATE_SECONDS = 1.0  # between two tries of a worker that does not lead
 
 _log = structlog.get_logger("replication")
@@ -45,6 +46,7 @@ class Leader:
         self._complained: dict[str, str] = {}
         self._slow: dict[str, threading.Thread] = {}
         self._stopped = threading.Event()
+        self._woken = threading.Event()
         self._connection: Connection | None = None
         self._server: Server | None = None
         self._next_try = 0.0
@@ -56,10 +58,15 @@ class Leader:
     def stop(self) -> None:
         """Return when no chore will be begun; a slow one is waited for, for a while."""
         self._stopped.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join()
         for thread in self._slow.values():
             thread.join(SLOW_SECONDS_MAX)
+
+    def wake(self) -> None:
+        """Something happened: do not wait for the next tick. Costs nothing."""
+        self._woken.set()
 
     @property
     def leads(self) -> bool:
@@ -73,7 +80,9 @@ class Leader:
                 for chore in self._chores:
                     if chore.by_all or self.leads:
                         self._do(chore)
-                self._stopped.wait(TICK_SECONDS)
+                if self._woken.wait(TICK_SECONDS):
+                    self._stopped.wait(WAKE_SECONDS)  # what comes in the same moment is one reason
+                    self._woken.clear()
         finally:
             self._resign()
 

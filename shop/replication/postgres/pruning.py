@@ -8,7 +8,8 @@ AT_ONCE = 5000
 _PRUNE = """
 DELETE FROM commits WHERE id IN (
     SELECT id FROM commits
-     WHERE lsn < least(%(lowest)s, (SELECT lsn FROM commits ORDER BY lsn DESC OFFSET %(kept)s LIMIT 1))
+     WHERE lsn < %(lowest)s
+       AND lsn < (SELECT lsn FROM commits ORDER BY lsn DESC OFFSET %(kept)s LIMIT 1)
      ORDER BY lsn LIMIT %(at_once)s)
    AND NOT pg_is_in_recovery()
    AND ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int = %(timeline)s

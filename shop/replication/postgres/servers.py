@@ -97,8 +97,9 @@ class Server:
             raise NoTables(f"The shop's tables have not arrived at {self.name} yet.") from error
         except psycopg.OperationalError as error:
             sentence = self._sentence(error)
-            self._drop()
-            self._failed = (time.monotonic(), sentence)
+            if _is_lost(error):
+                self._drop()
+                self._failed = (time.monotonic(), sentence)
             raise Unreachable(sentence) from error
 
     def _open(self) -> Connection:
@@ -138,6 +139,11 @@ class Server:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0].rpartition("failed: ")[2] if lines else type(error).__name__
         return f"{self.name} does not answer: {reason.rstrip('.')}."
+
+
+def _is_lost(error: psycopg.OperationalError) -> bool:
+    """Whether the connection is gone, or will be; else the server answers, and only not this."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 def name_of(url: str) -> str:

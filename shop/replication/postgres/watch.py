@@ -21,6 +21,7 @@ from shop.replication.postgres.look import Far, Near, Row, Sizes, look_far, look
 from shop.replication.postgres.pair import ServerPair
 from shop.replication.postgres.records import Operations
 from shop.replication.postgres.servers import Server, Unreachable
+from shop.units import Position
 
 FLOOR_SECONDS = 60.0
 SIZES_SECONDS = 1.0
@@ -30,6 +31,7 @@ IDLE_SECONDS = 1.0
 RECENT_KEPT = 500
 SAMPLES_KEPT = 400
 READ_AHEAD = 500
+CONFIRMED_KEPT = 1000
 
 
 class Crossing(NamedTuple):
@@ -88,6 +90,8 @@ class Watch:
         self._lock = threading.Lock()
         self._begin_anew()
         self._picture: Picture | None = None
+        self._confirmed: deque[Position] = deque(maxlen=CONFIRMED_KEPT)
+        self._last_position = 0  # of the primary that was looked at last
         self._stale = 0.0  # a picture that was begun before is not shown
 
     def _begin_anew(self) -> None:
@@ -116,6 +120,16 @@ class Watch:
             self._picture = self._look()
             return self._picture
 
+    def confirmed(self, position: Position) -> None:
+        """This worker told somebody that their write is kept; it should be looked at soon, in case that it is all we ever see."""
+        self._confirmed.append(position)
+        self.touched()
+
+    def unseen(self, timeline: int, fork: int) -> int:
+        """How many writes this worker confirmed on *timeline* beyond *fork*, after the last look at their server."""
+        seen = self._last_position
+        return sum(one.timeline == timeline and one.lsn > max(fork, seen) for one in tuple(self._confirmed))
+
     def touched(self) -> None:
         """Something was committed, or a knob was turned: what was seen before that is out of date. Costs nothing."""
         self._stale = self._clock.monotonic()
@@ -129,9 +143,9 @@ class Watch:
     def keep_up(self) -> None:
         """Look again if it is time: often while anything is on its way, else now and then. For the background."""
         known = self._picture
-        if known is None or self._clock.monotonic() - known.monotonic >= (
-            BUSY_SECONDS if known.missing else IDLE_SECONDS
-        ):
+        is_stale = known is None or known.monotonic < self._stale
+        patience = 0.0 if is_stale else BUSY_SECONDS if known is not None and known.missing else IDLE_SECONDS
+        if known is None or self._clock.monotonic() - known.monotonic >= patience:
             self.picture()
 
     def _look(self) -> Picture:
@@ -180,6 +194,7 @@ class Watch:
         except Unreachable as error:
             return None, error.message
         self._last_near = near
+        self._last_position = near.position
         return near, ""
 
     def _read_ahead(self, primary: Server, missing: Sequence[Crossing]) -> None:

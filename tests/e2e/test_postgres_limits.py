@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -98,6 +99,20 @@ def test_readers_that_find_no_connection_are_told_so_and_not_shown_the_standby(
         keep(repository, a_cart())
 
 
+def test_while_all_writers_wait_the_shop_is_read_and_says_that_it_can_be_written(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    """As when the far side is away: whoever asks whether the shop can be written must not wait for them."""
+    with (
+        opened(server, tmp_path, Bounds(connections=2, pool_seconds=30)) as repository,
+        repository.update(),
+        repository.update(),
+    ):
+        began = time.monotonic()
+        assert repository.is_writable()
+        assert time.monotonic() - began < 10
+
+
 def test_a_statement_that_is_too_slow_is_broken_off_and_the_connection_lives(
     server: PostgresServer, tmp_path: Path
 ) -> None:
@@ -141,6 +156,22 @@ def test_all_connections_of_the_server_in_use_is_a_refusal(server: PostgresServe
                 connection.close()
         until(repository.is_writable)
         keep(repository, a_cart())
+
+
+def test_a_start_without_servers_says_why_in_one_line_and_tells_no_password(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    (tmp_path / "fresh").mkdir()
+    wrong = server.url().replace(quote(server.ground.passwords["shop"], safe=""), "hunter2hunter2")
+
+    with (
+        pytest.raises(SettingError, match="password authentication failed") as refused,
+        open_repository(tmp_path / "fresh", (wrong, nobody(tmp_path))),
+    ):
+        pass
+
+    assert "\n" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
 
 
 # ---- in each other's way

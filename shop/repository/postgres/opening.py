@@ -31,9 +31,14 @@ def open_repository(instance: Path, urls: tuple[str, str]) -> Iterator[PostgresR
 
 def _bring_up_to_date(servers: Servers) -> None:
     if not servers.roles.timeline:
+        whys = [
+            f" {setting}: {server.why[:200]}."
+            for setting, server in zip(SETTINGS, servers.all, strict=True)
+            if server.why
+        ]
         raise SettingError(
             "Neither server of SHOP_PRIMARY_URL and SHOP_REPLICA_URL answers as a primary: start it; then start the shop again."
-            " flask --app app shop check-cluster says more."
+            f" flask --app app shop check-cluster says more.{''.join(whys)}"
         )
     try:
         with servers.primary.connect() as connection:

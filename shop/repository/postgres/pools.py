@@ -84,6 +84,11 @@ class Server:
         self._writing.close()
 
     @property
+    def why(self) -> str:
+        """Why it does not answer, in the words of the library, which tell no password; "" while it does."""
+        return " ".join(self._why.split())
+
+    @property
     def is_down(self) -> bool:
         """It failed a moment ago: not to be asked again yet."""
         return time.monotonic() - self._failed_at < CALM_SECONDS
@@ -271,6 +276,23 @@ class Servers:
                 RETRY_SECONDS,
             ) from None
 
+    def is_primary_there(self) -> bool:
+        """Whether the fence would let an update through now. Waits for no writer: they may all wait for the far side."""
+        try:
+            with self.primary.reading() as (connection, position):
+                row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+                agreed, is_standby = self.roles.now(), row is None or row[0]
+                is_there = (
+                    not is_standby and position.timeline >= agreed.timeline and connection.system == agreed.system
+                )
+        except PoolExhausted:
+            return True  # busy, and there
+        except (ServerGone, psycopg.OperationalError):
+            is_there = False
+        if not is_there:
+            self._look_again()
+        return is_there
+
     def _check_fence(self, server: Server, connection: Connection, position: Position, is_standby: bool) -> None:
         agreed = self._agree(server, connection, position, is_standby)
         is_agreed = server is self.all[NAMES.index(agreed.primary)]
@@ -336,7 +358,8 @@ def _ask(server: Server) -> _Answer | None:
         with server.connect() as connection:
             position, is_standby = begin_writing(connection)
             return _Answer(connection.system, position.timeline, is_standby)
-    except psycopg.OperationalError:
+    except psycopg.OperationalError as error:
+        server.failed(str(error))
         return None
 
 

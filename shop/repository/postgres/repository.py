@@ -53,7 +53,7 @@ class PostgresRepository:
         self.gate: Gate | None = None
         self._kept = Kept()
         self._shown = threading.local()
-        self._asking = threading.Lock()  # guards the two below
+        self._asking = threading.Lock()  # whoever holds it changes the two below; they are read without
         self._asked_at = -FRESH_SECONDS
         self._why_not = ""
 
@@ -81,12 +81,13 @@ class PostgresRepository:
         """Asked of the primary at most once a second; where this thread was just shown the standby, that is the answer."""
         if getattr(self._shown, "is_standby", False):
             return STALE
-        with self._asking:
-            if time.monotonic() - self._asked_at >= FRESH_SECONDS:
-                self._why_not = self._ask()
+        if time.monotonic() - self._asked_at >= FRESH_SECONDS and self._asking.acquire(blocking=False):
+            try:  # one thread asks; the others go on with what was known
+                self._why_not = "" if self.servers.is_primary_there() else unwritable().message
                 self._asked_at = time.monotonic()
-            why_not = self._why_not
-        return why_not or (self.gate.why_closed() if self.gate is not None else "")
+            finally:
+                self._asking.release()
+        return self._why_not or (self.gate.why_closed() if self.gate is not None else "")
 
     def take_fallback(self) -> bool:
         """Whether this thread was shown the standby, for want of a primary, since it was asked last."""
@@ -163,13 +164,6 @@ class PostgresRepository:
             time.sleep(0.05)
         _log.error("outcome of a commit unknown", commit=str(committing.id), why=" ".join(str(error).split())[:200])
         raise WritesUnavailable(UNKNOWN, None) from error
-
-    def _ask(self) -> str:
-        try:
-            with self.servers.writing():
-                return ""
-        except WritesUnavailable as error:
-            return error.message
 
 
 def _status(server: Server, committing: Committing) -> tuple[str, int]:

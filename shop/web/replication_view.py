@@ -179,6 +179,7 @@ class VerdictView(Struct, frozen=True):
     sentence: str
     clock: str
     at: str
+    is_repairable: bool  # a fresh copy of the primary would end it
     differences: Sequence[DifferenceView]
 
 
@@ -440,6 +441,7 @@ def verdict_of(verdict: Verdict, at: str) -> VerdictView:
         sentence=verdict.sentence,
         clock=clock_text(at, tenths=False),
         at=at,
+        is_repairable=verdict.outcome is Outcome.DIVERGED,
         differences=[difference_of(difference) for difference in verdict.differences],
     )
 

@@ -285,6 +285,7 @@ def test_the_last_verification_stands_on_the_page_with_what_it_found(keeper, fak
     assert live.status_code == 200
     assert "Diverged 1 record differs." in words_of(live)
     assert "Broken Teapot 2 fields differ diverged" in words_of(live)
+    assert 'href="#rebuild"' in live.text and 'id="rebuild"' in keeper.get(PAGE).text
 
 
 def test_a_test_write_is_one_small_commit_of_always_the_same_record(keeper, fake, repository):

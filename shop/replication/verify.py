@@ -92,7 +92,7 @@ def compare(snapshots: Snapshots, report: Report = lambda done: None) -> Found:
     keys = list(differing_keys(snapshots, report))
     if keys:
         noun = "record differs" if len(keys) == 1 else "records differ"
-        sentence = f"{len(keys):,} {noun} at commit {position.lsn}, and nothing on its way explains it. Resync repairs the replica."
+        sentence = f"{len(keys):,} {noun} at commit {position.lsn}, and nothing on its way explains it. A fresh copy repairs the replica."
         return Found(Outcome.DIVERGED, sentence, position, records, keys)
     return Found(
         Outcome.IN_SYNC,

@@ -21,7 +21,7 @@ from shop.web import farside, fragments
 from shop.web.filters import FEW_LEFT, PLACEHOLDER
 from shop.web.forms import LineForm
 from shop.web.services import services
-from shop.web.visitor import common_frame
+from shop.web.visitor import common_frame, has_messages
 
 bp = Blueprint("catalog", __name__)
 
@@ -216,9 +216,11 @@ def _product_shown(unit: ReadUnit, product: Product) -> ProductShown:
 
 def _unless_known(drawn: fragments.Drawn) -> Response:
     """The page, or 304 to a browser that has exactly this one: most who come back to the list find it unchanged."""
-    response = Response(drawn.text())
+    is_told, text = has_messages(), drawn.text()
+    tag = fragments.tag_of(text) if is_told else drawn.tag
+    response = Response(text)
     response.headers["Cache-Control"] = "private, no-cache"  # it may hold a message and the count of a cart
-    response.headers["ETag"] = f'"{drawn.tag}{farside.tag()}"'  # what one side shows is never taken for the other's
+    response.headers["ETag"] = f'"{tag}{farside.tag()}"'  # what one side shows is never taken for the other's
     if "If-None-Match" in request.headers:
         response.make_conditional(request)
     return response

@@ -65,7 +65,7 @@ def create_app(services: Services, *, secret_key: str) -> Flask:
     farside.register(app)
     app.session_interface = cookies.Sessions(app)
     csrf.init_app(app)
-    fragments.register(app, tokens.token)
+    fragments.register(app, token=tokens.token, messages=visitor.messages)
     limiter.init_app(app)
     notices.register(app)
     for module in (

@@ -4,9 +4,9 @@ A page is kept under *what it shows*: the very fields that were read from the sn
 to its template. It is not kept under a time or a version, and no edit has to tell anybody. Whoever reads another price looks for
 another page, and does not find the old one.
 
-Nothing of one visitor is in a kept page but how many pieces are in the cart, which is part of what it is kept under. A message, a
-chosen side or a reason why nothing can be changed makes a page that is not kept. Where a form's token belongs a kept page has a
-gap, which is filled for each visitor; and of a page that is all one visitor's, like a cart, only what stands around is kept.
+Nothing of one visitor is in a kept page but how many pieces are in the cart, which is part of what it is kept under. A chosen side
+or a reason why nothing can be changed makes a page that is not kept. Where a form's token and messages belong a kept page has gaps, which
+are filled for each visitor; and of a page that is all one visitor's, like a cart, only what stands around is kept.
 """
 
 import re
@@ -25,12 +25,15 @@ from msgspec import Struct
 PAGES_MAX = 1024  # some 10 MB; the least recently used go first
 
 TOKEN = "csrf_token"  # noqa: S105 - the name of a gap
+MESSAGES = "messages"
 _KEY = "antipode.fragments"
 _SECRET = secrets.token_hex(16)  # begins a gap: nobody can type it into a name or a search
 _GAPS = re.compile(rf"{_SECRET}-(\w+)-")
 _is_kept: ContextVar[bool] = ContextVar("is_kept", default=False)
 # What a template must not ask for: it is about the request and not in what the page is kept under.
-_HIDDEN: Mapping[str, Any] = {name: StrictUndefined(name=name) for name in ("request", "session", "g", "config")}
+_HIDDEN: Mapping[str, Any] = {
+    name: StrictUndefined(name=name) for name in ("request", "session", "g", "config", "get_flashed_messages")
+}
 
 
 class Shown(Protocol):
@@ -47,7 +50,7 @@ class Shown(Protocol):
 
 
 class Frame(Struct, frozen=True):
-    """What stands around the main part for a visitor without anything to be told. It takes the place of `shop` in the template."""
+    """What stands around the main part for everybody alike. It takes the place of `shop` in the template."""
 
     menu: tuple["MenuEntry", ...]
     pieces: int  # in the visitor's cart
@@ -62,6 +65,9 @@ class Frame(Struct, frozen=True):
 
     def why_read_only(self) -> str:
         return ""
+
+    def messages(self) -> Markup:
+        return Markup(_gap(MESSAGES))  # noqa: S704 - our own
 
     def has_public_stage(self) -> bool:
         return self.is_stage_public
@@ -99,12 +105,13 @@ class Drawn(NamedTuple):
     tag: str  # equal for equal texts
 
     def text(self, **texts: str) -> str:
-        """The page with its gaps filled. The token is worked out only for a page that has a place for it."""
+        """The page with its gaps filled, those of every page too: what is to be said is said, and once."""
         pieces = list(self.pieces)
+        of_every_page = _parts().texts
         for place in range(1, len(pieces), 2):
             name = pieces[place]
-            if name == TOKEN and TOKEN not in texts:
-                texts[TOKEN] = _parts().token()
+            if name not in texts:
+                texts[name] = of_every_page[name]()
             pieces[place] = texts[name]
         return "".join(pieces)
 
@@ -124,25 +131,30 @@ def framed(template: str, frame: Frame | None, **texts: str) -> str:
     return around.text(**{name: escape(text) for name, text in texts.items()})
 
 
+def tag_of(text: str) -> str:
+    """Equal for equal texts."""
+    return sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
 def token_in_template() -> str:
     """What stands in a form: the visitor's token, or in a page that is to be kept the gap for it."""
-    return _gap(TOKEN) if _is_kept.get() else _parts().token()
+    return _gap(TOKEN) if _is_kept.get() else _parts().texts[TOKEN]()
 
 
-def register(app: Flask, token: Callable[[], str]) -> None:
-    """Keep the pages of *app*; *token* is that of the visitor's forms."""
+def register(app: Flask, *, token: Callable[[], str], messages: Callable[[], str]) -> None:
+    """Keep the pages of *app*; *token* is that of the visitor's forms, *messages* what is to be said on the page that is made."""
 
     @lru_cache(PAGES_MAX)
     def kept(shown: Shown, frame: Frame) -> Drawn:
         return _drawn(_draw_to_keep(app, shown, frame))
 
-    app.extensions[_KEY] = _Parts(kept, token)
+    app.extensions[_KEY] = _Parts(kept, {TOKEN: token, MESSAGES: messages})
     app.jinja_env.globals["csrf_token"] = token_in_template
 
 
 class _Parts(NamedTuple):
     kept: Callable[[Shown, Frame], Drawn]
-    token: Callable[[], str]
+    texts: Mapping[str, Callable[[], str]]  # for gaps of every page
 
 
 def _parts() -> _Parts:
@@ -166,19 +178,14 @@ def _draw_to_keep(app: Flask, shown: Shown, frame: Frame) -> str:
             **_HIDDEN,
             shop=frame,
             far_side=_NearSide(frame.is_far_side_offered),
-            get_flashed_messages=_no_messages,
             **shown.variables(),
         )
     finally:
         _is_kept.reset(before)
 
 
-def _no_messages(**_: Any) -> tuple[()]:
-    return ()
-
-
 def _drawn(text: str) -> Drawn:
-    return Drawn(tuple(_GAPS.split(text)), sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Drawn(tuple(_GAPS.split(text)), tag_of(text))
 
 
 def _gap(name: str) -> str:

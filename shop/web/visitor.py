@@ -6,7 +6,8 @@ The cookie is first sent when something is put in a cart, or with a form that ne
 from collections.abc import Sequence
 from contextlib import suppress
 
-from flask import Flask, session
+from flask import Flask, get_flashed_messages, get_template_attribute, session
+from markupsafe import Markup
 
 from shop.errors import Unavailable
 from shop.models import Category
@@ -36,10 +37,10 @@ def remember_cart(new_cart_id: str) -> None:
 def common_frame(unit: ReadUnit) -> fragments.Frame | None:
     """What stands around a page for everybody with as many pieces in the cart, the menu as *unit* has it.
 
-    None for a visitor who is to be told something, or has chosen a side: then the frame is this visitor's alone.
+    None for a visitor who has chosen a side, and while nothing can be changed: then the frame is drawn for this page alone.
     """
     parts = services()
-    if MESSAGES_KEY in session or farside.policy() is not None or parts.repository.why_read_only():
+    if farside.policy() is not None or parts.repository.why_read_only():
         return None
     return fragments.Frame(
         tuple([fragments.MenuEntry(category.slug, category.name) for category in unit.categories()]),
@@ -47,6 +48,20 @@ def common_frame(unit: ReadUnit) -> fragments.Frame | None:
         parts.config.public_stage,
         parts.reads is not None,
     )
+
+
+def has_messages() -> bool:
+    return MESSAGES_KEY in session
+
+
+def messages() -> Markup:
+    """What was left to be said on this visitor's next page; said once."""
+    if not has_messages():
+        return Markup("")
+    drawn: Markup = get_template_attribute("components/flash.html", "flashes")(
+        get_flashed_messages(with_categories=True)
+    )
+    return drawn
 
 
 def pieces_in_cart() -> int:
@@ -76,6 +91,9 @@ class Frame:
     def why_read_only(self) -> str:
         """One sentence while nothing can be changed, "" otherwise."""
         return services().repository.why_read_only()
+
+    def messages(self) -> Markup:
+        return messages()
 
     def has_public_stage(self) -> bool:
         return services().config.public_stage

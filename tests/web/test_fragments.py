@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shop.repository.embedded import EmbeddedRepository
-from shop.web import fragments
+from shop.web import fragments, visitor
 from shop.web.extensions import tokens
 from tests.builders import a_category, a_product, keep
 from tests.web.visitor import Visitor
@@ -153,7 +153,7 @@ def test_each_field_that_shows_changes_the_pages_with_the_edit(
     keep(repository, replace(POT, **fields))
 
     after = [client.get(address).text for address in ADDRESSES]
-    fragments.register(app, tokens.token)  # keeps nothing yet
+    fragments.register(app, token=tokens.token, messages=visitor.messages)  # keeps nothing yet
     anew = [client.get(address).text for address in ADDRESSES]
     without_tokens = [re.sub(r'"csrf_token" value="[^"]+"', "", page) for page in after]
     assert without_tokens == [re.sub(r'"csrf_token" value="[^"]+"', "", page) for page in anew]
@@ -232,7 +232,9 @@ def draw(app: Flask, frame: fragments.Frame) -> Iterator[Callable[[str], str]]:
         yield draw
 
 
-@pytest.mark.parametrize("asked", ["session.cart", "request.path", "g.user", "config.SECRET_KEY", "shop.alerts()"])
+@pytest.mark.parametrize(
+    "asked", ["session.cart", "request.path", "g.user", "config.SECRET_KEY", "shop.alerts()", "get_flashed_messages()"]
+)
 def test_a_template_of_a_kept_page_is_refused_what_the_page_is_not_kept_under(
     draw: Callable[[str], str], asked: str
 ) -> None:

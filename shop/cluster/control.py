@@ -63,7 +63,7 @@ class ClusterControl:
         return str(a), str(b)
 
     def link(self) -> LinkState:
-        return self.state().link
+        return msgspec.convert(self._ask("link"), LinkState)
 
     def set_link(
         self,
@@ -172,6 +172,7 @@ def _doings(machine: Machine, end: Callable[[], None]) -> Mapping[str, Callable[
     return {
         "ping": lambda: True,
         "state": machine.state,
+        "link": machine.link,
         "urls": machine.urls,
         "set_link": machine.wan.set,
         "cut": machine.wan.cut,

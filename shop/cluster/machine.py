@@ -97,10 +97,17 @@ class Machine:
 
     def state(self) -> MachineState:
         """As it is now."""
-        primary, knobs = self.pair.primary, self.wan.knobs
+        primary = self.pair.primary
         states = [self._state_of(server, primary) for server in self.pair.servers]
-        source = next((server.name for server in self.pair.servers if self._is_source(server)), None)
-        link = LinkState(
+        account = self.ground.account
+        return MachineState(
+            states[0], states[1], self.link(), self.ground.programs.major, account.name if account else ""
+        )
+
+    def link(self) -> LinkState:
+        """The link alone: asked often, so nothing is started for it."""
+        knobs = self.wan.knobs
+        return LinkState(
             knobs.delay_seconds,
             knobs.jitter_seconds,
             knobs.bandwidth,
@@ -109,10 +116,8 @@ class Machine:
             self.wan.held_bytes,
             self.wan.carried_bytes,
             self.wan.connections,
-            source,
+            next((server.name for server in self.pair.servers if self._is_source(server)), None),
         )
-        account = self.ground.account
-        return MachineState(states[0], states[1], link, self.ground.programs.major, account.name if account else "")
 
     def start_alone(self, side: str) -> str:
         """Start an old primary for us to read; returns the administrator's address of the shop's database in it."""

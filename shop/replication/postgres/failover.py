@@ -45,6 +45,7 @@ SWITCHING = "the shop is moving to its other side"
 SWITCHOVER_SECONDS_MAX = 20.0
 WRITERS_SECONDS_MAX = 10.0
 PROMOTE_SECONDS_MAX = 60
+LOCK_SECONDS_MAX = 2.0  # who looks whether there is something to complete is done sooner
 ACKNOWLEDGED_MAX = 200
 NOT_YET_KNOWN = "not yet known"
 _WRITERS = """
@@ -140,7 +141,7 @@ class PostgresFailover(Review):
     @contextmanager
     def _changing_roles(self, expected_timeline: int | None) -> Iterator[None]:
         try:
-            with held(self._lock, wait=False):
+            with held(self._lock, seconds=LOCK_SECONDS_MAX):
                 timeline = self._roles.timeline
                 if expected_timeline not in (None, timeline):
                     raise Conflict(
@@ -201,7 +202,9 @@ class PostgresFailover(Review):
 
     def complete(self) -> str:
         """Go on with what was begun; returns a sentence about what was done, "" mostly. Raises nothing that is known."""
-        with suppress(BlockingIOError), held(self._lock, wait=False):
+        if not self._is_something_to_do():
+            return ""
+        with suppress(BlockingIOError), held(self._lock, seconds=0):
             if self._modes.read().closed:  # by a switchover that died
                 self._modes.change(lambda now: replace(now, closed=""))
             self._find_left_alone()
@@ -222,6 +225,12 @@ class PostgresFailover(Review):
             if lost is not None:
                 return self._told(pending, lost).sentence
         return ""
+
+    def _is_something_to_do(self) -> bool:
+        """Without asking anybody: mostly there is nothing."""
+        picture = self._watch.picture()
+        is_followed = picture.far is not None and picture.near is not None and picture.near.sender is not None
+        return self._file.read().pending is not None or bool(self._modes.read().closed) or not is_followed
 
     def _find_left_alone(self) -> None:
         """An old primary that nobody told us of: the other one was promoted by hand."""

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,11 +63,22 @@ class SharedFile(Generic[T]):
 
 
 @contextmanager
-def held(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file *path* among all processes and threads. Raises BlockingIOError when it is held and *wait* is false."""
+def held(path: Path, *, seconds: float | None = None) -> Iterator[None]:
+    """Hold the lock file *path* among all processes and threads; wait for it so long, None: as long as it takes.
+
+    Raises BlockingIOError when that was not enough.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + (seconds or 0.0)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if seconds is None else fcntl.LOCK_NB))
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.02)
         yield
     finally:
         os.close(fd)

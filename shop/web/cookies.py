@@ -27,9 +27,10 @@ class Sessions(SecureCookieSessionInterface):
     """The visitor's signed cookie: `__Host-` and `Secure` on https, where a browser takes them, plain on http."""
 
     def __init__(self, app: Flask) -> None:
-        serializer = self.get_signing_serializer(app)
+        serializer = super().get_signing_serializer(app)
         if serializer is None:
             raise RuntimeError("The application has no secret key.")
+        self._serializer = serializer
         self._read: Callable[[str], tuple[dict[str, Any], int]] = lru_cache(REMEMBERED)(_reader(serializer))
         self._age_max = int(app.permanent_session_lifetime.total_seconds())
 
@@ -39,6 +40,9 @@ class Sessions(SecureCookieSessionInterface):
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return current_request.is_secure
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer:
+        return self._serializer
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession:
         """What the cookie says; an empty session for no cookie, a forged one and one past its age."""

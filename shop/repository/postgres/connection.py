@@ -35,6 +35,7 @@ _SETTINGS = {
 # A commit that is confirmed is on the disk, whatever the server was told; what it shall wait for beyond that is the server's setting.
 _CONFIGURE = f"""
 SELECT (SELECT system_identifier::text FROM pg_control_system()), pg_postmaster_start_time()::text,
+       NOT pg_is_in_recovery(),
        set_config('statement_timeout', %s, false),
        {", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())},
        CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END
@@ -50,8 +51,12 @@ SELECT pg_is_in_recovery(),
        (CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_insert_lsn() END
         - '0/0')::bigint
 """
-_SNAPSHOT = ", CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_current_snapshot()::text END"
-_BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_POSITION}{_SNAPSHOT}"
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+_BEGIN_READING = f"{_BEGIN}{_POSITION}"
+# Every page begins so: a quarter of the time that the question above takes, with the arithmetic left to us.
+_BEGIN_READING_PRIMARY = (
+    f"{_BEGIN}SELECT pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn(), pg_current_snapshot()"
+)
 _BEGIN_WRITING = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_POSITION}"
 _COMMIT = "COMMIT; SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
 
@@ -62,6 +67,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     answer_seconds_max = ANSWER_SECONDS_MAX
     system = ""  # the identifier of the database system behind it
     started = ""  # when the server did
+    is_primary = False  # then for as long as it lasts: a primary has to be restarted to follow
     moment: Moment | None = None  # the snapshot that it reads under; None: of a standby, or none
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
@@ -82,15 +88,26 @@ Row: TypeAlias = tuple[Any, ...]
 def configure(connection: Connection, statement_seconds_max: float = STATEMENT_SECONDS_MAX) -> None:
     """For a new connection of a pool: the bounds of its statements, and whom it belongs to."""
     row = connection.execute(_CONFIGURE.encode(), [f"{statement_seconds_max * 1000:.0f}ms"]).fetchone()
-    connection.system, connection.started = row[:2] if row else ("", "")
+    connection.system, connection.started, connection.is_primary = row[:3] if row else ("", "", False)
 
 
 def begin_reading(connection: Connection) -> Position:
     """Begin a snapshot; returns a position at or after everything that it shows."""
-    _, timeline, lsn, snapshot = _last_row(connection.execute(_BEGIN_READING))
-    moment = Moment(connection.system, connection.started, timeline, snapshot)
-    connection.moment = moment if snapshot else None
-    return Position(timeline, lsn, "")
+    if not connection.is_primary:
+        is_standby, timeline, lsn = _last_row(connection.execute(_BEGIN_READING))
+        connection.moment = None
+        connection.is_primary = not is_standby  # promoted meanwhile
+        return Position(timeline, lsn, "")
+    file, place, snapshot = _last_row(connection.execute(_BEGIN_READING_PRIMARY))
+    timeline = int(file[:8], 16)
+    connection.moment = Moment(connection.system, connection.started, timeline, snapshot)
+    return Position(timeline, _bytes(place), "")
+
+
+def _bytes(place: str) -> int:
+    """A place in the log, written as two halves in hexadecimal."""
+    high, low = place.split("/")
+    return int(high, 16) << 32 | int(low, 16)
 
 
 def begin_writing(connection: Connection) -> tuple[Position, bool]:

@@ -85,7 +85,7 @@ class EmbeddedBackend:
 class PostgresBackend:
     """The tables of one real server, emptied; where a second one should be, nobody answers."""
 
-    sums = 40
+    sums = 20
     server: ClassVar[PostgresServer]  # set for the session by `postgres_backend`
 
     def __init__(self, folder: Path, clock: Clock) -> None:

@@ -221,5 +221,5 @@ def test_shelf_and_sold_always_add_up(name: str) -> None:
         ),
     )
 
-    assert machine.done["ordered"] > BACKENDS[name].sums * 0.8, machine.done
-    assert machine.done["closed"] > BACKENDS[name].sums * 0.2, machine.done
+    assert machine.done["ordered"] > BACKENDS[name].sums * 0.5, machine.done
+    assert machine.done["closed"] > BACKENDS[name].sums * 0.1, machine.done

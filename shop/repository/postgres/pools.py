@@ -278,6 +278,8 @@ class Servers:
 
     def is_primary_there(self) -> bool:
         """Whether the fence would let an update through now. Waits for no writer: they may all wait for the far side."""
+        if not self.roles.timeline:
+            self._look_again()
         try:
             with self.primary.reading() as (connection, position):
                 row = connection.execute("SELECT pg_is_in_recovery()").fetchone()

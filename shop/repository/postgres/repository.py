@@ -59,7 +59,7 @@ class PostgresRepository:
 
     @contextmanager
     def view(self) -> Iterator[ReadUnit]:
-        """A snapshot of the primary; of the standby while there is none: `is_fallback` tells. Raises `Unavailable`."""
+        """A snapshot of the primary; of the standby while there is none: `take_fallback` tells. Raises `Unavailable`."""
         with self._reading() as (server, connection, position), _readable(server):
             yield Reader(connection, position, self._kept.at(connection.moment))
 
@@ -79,7 +79,7 @@ class PostgresRepository:
 
     def why_read_only(self) -> str:
         """Asked of the primary at most once a second; where this thread was just shown the standby, that is the answer."""
-        if getattr(self._shown, "is_standby", False):
+        if time.monotonic() - getattr(self._shown, "standby_at", -FRESH_SECONDS) < FRESH_SECONDS:
             return STALE
         if time.monotonic() - self._asked_at >= FRESH_SECONDS and self._asking.acquire(blocking=False):
             try:  # one thread asks; the others go on with what was known
@@ -101,14 +101,15 @@ class PostgresRepository:
     def _reading(self) -> Iterator[tuple[Server, Connection, Position]]:
         server = self.servers.primary
         begun = self.servers.reading(server)
-        self._shown.is_standby = False
         try:
             connection, position = begun.__enter__()
         except Unreachable:
             server = self.servers.standby
             begun = self.servers.reading(server)
             connection, position = begun.__enter__()
-            self._shown.is_fallback = self._shown.is_standby = True
+            self._shown.is_fallback, self._shown.standby_at = True, time.monotonic()
+        else:
+            self._shown.standby_at = -FRESH_SECONDS
         try:
             yield server, connection, position
         finally:

@@ -72,6 +72,7 @@ class StepView(Struct, frozen=True):
 class JourneyView(Struct, frozen=True):
     label: str
     lsn: int
+    place: str  # the LSN as it is usually written
     timeline: int
     state_word: str
     state_kind: str
@@ -146,6 +147,7 @@ def journey_of(journey: Journey) -> JourneyView:
     return JourneyView(
         label=summary[:1].upper() + summary[1:],
         lsn=journey.lsn,
+        place=lsn_text(journey.lsn, is_wal=journey.is_wal),
         timeline=journey.timeline,
         state_word=word,
         state_kind=kind,

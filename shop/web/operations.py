@@ -106,8 +106,9 @@ class Operations:
 
     def resync(self, _arguments: Mapping[str, Any]) -> Result:
         self._services.replication.resync()
-        replica = self._services.replication.status().replica
-        return {"sentence": f"{replica.file} is a fresh copy of the primary, at commit {replica.position.lsn}."}
+        status = self._services.replication.status()
+        place = "" if status.is_wal else f", at commit {status.replica.position.lsn}"
+        return {"sentence": f"{status.replica.file} is a fresh copy of the primary{place}."}
 
     def promote(self, _arguments: Mapping[str, Any]) -> Result:
         failover = self._services.failover

@@ -317,6 +317,10 @@ def headline_of(status: Status) -> str:
     match status.state:
         case State.IN_SYNC:
             return "Both sides hold the same data."
+        case State.BEHIND if _has_all_arrived(status):
+            return (
+                f"{waiting} {_verb(status.lag.commits, 'has', 'have')} arrived on the replica; {_next_shown(status)}."
+            )
         case State.BEHIND:
             return f"{waiting} {_is_are(status.lag.commits)} crossing to the replica; {_next_arrival(status)}."
         case State.PAUSED if status.link.pauses_replay and not status.lag.commits:
@@ -525,6 +529,18 @@ def _verb(number: int, one: str, many: str) -> str:
 def _next_arrival(status: Status) -> str:
     due = min((commit.due_in_seconds for commit in status.in_flight), default=0.0)
     which = "it arrives" if status.lag.commits == 1 else "the next arrives"
+    return f"{which} in {seconds_text(due)}" if due > 0.05 else f"{which} now"
+
+
+def _has_all_arrived(status: Status) -> bool:
+    """What is not applied yet is safe on the far side already."""
+    is_listed = len(status.in_flight) == status.lag.commits
+    return is_listed and all(commit.state is CommitState.ARRIVED for commit in status.in_flight)
+
+
+def _next_shown(status: Status) -> str:
+    due = min((commit.due_in_seconds for commit in status.in_flight), default=0.0)
+    which = "readers there see it" if status.lag.commits == 1 else "readers there see the next"
     return f"{which} in {seconds_text(due)}" if due > 0.05 else f"{which} now"
 
 

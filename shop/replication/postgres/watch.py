@@ -216,8 +216,7 @@ class Watch:
             self._old = max([self._old, *(row.lsn for row in near.rows if row.at < horizon)])
         elif near is not None:
             for row in near.rows:
-                last = self._last_far
-                if row.id not in self._known_missing and (last is None or row.id not in last.ids):
+                if row.id not in self._known_missing and self._is_thought_missing(row, near):
                     self._known_missing[row.id] = row
         elif far is not None:
             for id in [id for id in self._known_missing if id in far.ids]:
@@ -230,6 +229,14 @@ class Watch:
         reached = self._last_far.flushed if self._last_far is not None else 0
         rows = sorted(self._known_missing.values(), key=lambda row: (row.lsn, row.id))
         return [Crossing(row, self._first_seen.get(row.id, reached + 1) <= reached) for row in rows]
+
+    def _is_thought_missing(self, row: Row, near: Near) -> bool:
+        """While the standby does not answer: what it did not show when it did. If it never did, what the log is kept for; whatever
+        was made on an earlier timeline it has, as it followed or was primary then."""
+        if self._last_far is not None:
+            return row.id not in self._last_far.ids
+        kept = near.slot.kept if near.slot is not None else None
+        return row.timeline == near.timeline and kept is not None and row.lsn >= near.position - kept
 
     def _note_landed(self, near: Near, far: Far, now: float) -> None:
         is_first = not self._has_compared

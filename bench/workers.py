@@ -6,7 +6,7 @@ than its length.
 
 What a second worker adds depends on the room that is left for it. With w, d and g milliseconds of CPU a page for worker,
 database and generator, c cores serve at most c / (w + d + g) pages a millisecond, however many workers there are: on two
-cores that is 2 w / (w + d + g) times what one worker does (`ceiling`, 1.5 when this was written), and `without_quota` is what
+cores that is 2 w / (w + d + g) times what one worker does (`ceiling`, 1.6 when this was written), and `without_quota` is what
 is reached of it. So that the row tells of the workers and not of the cores, it is measured with room: each worker has a quota
 of a quarter of a core, as a container would give it, and is stopped while it has used more.
 """

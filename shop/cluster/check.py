@@ -15,10 +15,10 @@ import psycopg
 from psycopg import conninfo
 
 from shop.cluster.programs import MAJOR_MIN
+from shop.cluster.workers import CONNECTIONS_EACH
 
 CONNECT_SECONDS_MAX = 5
 SKEW_SECONDS_MAX = 2.0
-CONNECTIONS_PER_WORKER = 20  # eight threads that read and eight that write, and a few for watching
 
 SETTINGS = (
     "block_size data_checksums hot_standby max_connections max_replication_slots max_slot_wal_keep_size max_wal_senders"
@@ -212,7 +212,7 @@ def judge_server(facts: Facts, *, workers: int) -> Iterator[Row]:
         "let both machines keep time (chrony, systemd-timesyncd): ages and lags are told by their clocks",
     )
     yield from _judge_settings(facts, row)
-    needed = workers * CONNECTIONS_PER_WORKER
+    needed = workers * CONNECTIONS_EACH
     has = _free_connections(facts)
     yield row(
         "connections",

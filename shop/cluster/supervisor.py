@@ -23,7 +23,7 @@ from shop.cluster import ground
 from shop.cluster.control import FILE_NAME, ClusterControl, ClusterUnreachable, ControlServer
 from shop.cluster.machine import Machine
 from shop.cluster.wan import DELAY_SECONDS_MAX
-from shop.cluster.workers import Workers, count_for_this_machine
+from shop.cluster.workers import CONNECTIONS_EACH, Workers, count_for_this_machine
 from shop.config import Config, load, prepare_instance
 from shop.errors import SettingError
 from shop.lock import FolderInUse, FolderLock
@@ -32,7 +32,6 @@ from shop.server import bind, url_of
 TURN_SECONDS = 0.2
 LEFT_PORT_SECONDS_MAX = 5  # workers of a killed supervisor let go of the port at once, but not before it
 STOP_SECONDS_MAX = 150
-CONNECTIONS_PER_WORKER = 40
 
 _log = structlog.get_logger("cluster")
 
@@ -76,7 +75,7 @@ def _run(config: Config, environ: Mapping[str, str], lock: FolderLock, count: in
     listener = _bind(config)
     lock.announce(url_of(listener))
     where = ground.prepare(config.instance)
-    settings = {"max_connections": str(max(100, 20 + CONNECTIONS_PER_WORKER * count))}
+    settings = {"max_connections": str(max(100, 20 + CONNECTIONS_EACH * count))}
     machine = Machine(where, delay_seconds=config.replication_delay, settings=settings)
     control: ControlServer | None = None
     workers: Workers | None = None

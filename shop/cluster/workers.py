@@ -27,6 +27,8 @@ RESTART_SECONDS_MIN = 0.2
 RESTART_SECONDS_MAX = 30.0
 STEADY_SECONDS = 60.0  # who lived so long begins again with the shortest delay
 
+CONNECTIONS_EACH = 24  # to one server: eight threads that read and eight that write, the watching, and some room
+
 APP = Path(shop.__file__).resolve().parents[1] / "app.py"
 
 _log = structlog.get_logger("workers")

@@ -67,7 +67,7 @@ def test_two_servers_that_are_as_they_should_be_have_nothing_to_change():
         ({"settings": {**SETTINGS, "max_wal_senders": "0"}}, "max_wal_senders", "max_wal_senders = 10"),
         ({"settings": {**SETTINGS, "max_replication_slots": "0"}}, "max_replication_slots", "= 10"),
         ({"settings": {**SETTINGS, "max_slot_wal_keep_size": "-1"}}, "max_slot_wal_keep_size", "fills the disk"),
-        ({"settings": {**SETTINGS, "max_connections": "30"}}, "connections", "max_connections = 60"),
+        ({"settings": {**SETTINGS, "max_connections": "30"}}, "connections", "max_connections = 68"),
         ({"rights": {**RIGHTS, "create": False}}, "right to make tables", "GRANT CREATE ON SCHEMA"),
         ({"rights": {**RIGHTS, "pg_monitor": False}}, "pg_monitor", "GRANT pg_monitor TO shop"),
     ],

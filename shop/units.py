@@ -94,7 +94,8 @@ class WriteUnit(ReadUnit, Protocol):
     """A `ReadUnit` that can change the shop; it reads its own changes."""
 
     def put_product(self, product: Product) -> None:
-        """Raises `Invalid` when another product has its SKU or slug."""
+        """Raises `Invalid` when another product has its SKU or slug. Its category should be there when the unit is left: a
+        repository may refuse the commit with `Conflict` where it is not."""
         ...
 
     def put_category(self, category: Category) -> None:
@@ -103,7 +104,10 @@ class WriteUnit(ReadUnit, Protocol):
 
     def put_cart(self, cart: Cart) -> None: ...
     def delete_cart(self, cart_id: str) -> None: ...
-    def put_order(self, order: Order) -> None: ...
+    def put_order(self, order: Order) -> None:
+        """Raises `Conflict` when another order was made under its checkout key."""
+        ...
+
     def delete_product(self, product_id: str) -> None:
         """For what was never sold to anybody, as in a drill; the shop archives. Carts may still name it, orders may not."""
         ...
@@ -115,5 +119,5 @@ class WriteUnit(ReadUnit, Protocol):
     def put_admin(self, admin: Admin) -> None: ...
 
     def next_order_number(self) -> str:
-        """Like "A<timeline>-<running number>"; never issued twice, in no timeline of this shop."""
+        """Like "A<timeline>-<running number>"; never issued twice, in no timeline of this shop. Some may be left out."""
         ...

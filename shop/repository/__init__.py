@@ -1,1 +1,1 @@
-"""Where the shop keeps its records: one contract, an implementation for the embedded store and (later) one for PostgreSQL."""
+"""Where the shop keeps its records: one contract, an implementation for the embedded store and one for PostgreSQL."""

@@ -208,6 +208,20 @@ def test_two_orders_cannot_share_a_checkout_key(repository: Repository) -> None:
         assert unit.counts()["orders"] == 1
 
 
+def test_two_orders_of_one_update_cannot_share_a_checkout_key_either(repository: Repository) -> None:
+    first, second = an_order(checkout_key="key"), an_order(checkout_key="key")
+
+    with repository.update() as unit:
+        assert unit.order_by_checkout_key("key") is None
+        unit.put_order(first)
+        with pytest.raises(Conflict):
+            unit.put_order(second)
+
+    with repository.view() as unit:
+        assert unit.order_by_checkout_key("key") == first
+        assert unit.counts()["orders"] == 1
+
+
 def test_the_menu_is_in_order_of_rank_then_name(repository: Repository) -> None:
     for name, rank in [("Zebra", 1), ("émile", 2), ("Apple", 2), ("Fig", 2), ("Last", 9)]:
         keep(repository, a_category(name=name, rank=rank))

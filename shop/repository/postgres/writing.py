@@ -87,12 +87,14 @@ class Writer(Reader):
         self._put_later(CARTS, cart.id, cart, (CARTS.upsert(), CARTS.values(cart)))
 
     def put_order(self, order: Order) -> None:
+        key = (ORDERS.name, "checkout_key", order.checkout_key)
         lines = [(DELETE_LINES, (order.number,)), (INSERT_LINES, line_values(order))]
         held = self._held.get((ORDERS.name, order.number))
         change = (ORDERS.upsert(), ORDERS.values(order))
         if held is not None and (held.checkout_key, held.lines) == (order.checkout_key, order.lines):
             self._put_later(ORDERS, order.number, order, change)
-        elif held is None and (ORDERS.name, "checkout_key", order.checkout_key) in self._free:
+        elif held is None and key in self._free:
+            self._free.discard(key)
             self._put_later(ORDERS, order.number, order, change, *lines)
         else:
             self._put_now(ORDERS, order.number, order, *lines)

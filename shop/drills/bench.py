@@ -34,7 +34,7 @@ from shop.units import ReadUnit
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.02  # between two looks at what is waited for
-HOLD_SECONDS = 300.0  # a delay that nothing outlives within a drill
+HOLD_SECONDS = 300.0  # a delay that nothing outlives within a drill; some links cannot be made so slow
 WAIT_SECONDS_MAX = 15.0
 
 
@@ -158,6 +158,10 @@ class Bench:
     def all_across(self) -> None:
         """Whatever the link says; raises `Conflict` when something is in the way."""
         self.replication.sync_now()
+
+    def hold(self) -> None:
+        """From here on the link is so slow that nothing arrives before the drill says so, as far as it can be made so."""
+        self.replication.set_delay(min(HOLD_SECONDS, self.replication.status().link.delay_max_seconds))
 
     def wait_until_equal(self) -> float:
         """On a shop that is sold from all the time no moment may be quite equal, so the drill's own last write is what counts."""

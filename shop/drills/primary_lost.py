@@ -1,6 +1,6 @@
 """The primary is lost with two orders on the way: the bill for it, what can be got back, and the way home."""
 
-from shop.drills.bench import HOLD_SECONDS, Bench, span
+from shop.drills.bench import Bench, span
 from shop.drills.records import Drill, Part
 from shop.models import Order
 from shop.replication.contract import Invoice, LostCommit
@@ -11,7 +11,7 @@ REASON = "A drill: the customer of this order does not exist."
 def carry_out(bench: Bench) -> str:
     bench.begin()
     home = bench.setting.primary
-    bench.replication.set_delay(HOLD_SECONDS)
+    bench.hold()
     placed = [bench.goods.order(1), bench.goods.order(2)]
     total = sum(order.total_cents for order in placed)
     at_risk = bench.replication.status().at_risk

@@ -1,6 +1,6 @@
 """A page read from the far side is old; three ways to promise something better."""
 
-from shop.drills.bench import HOLD_SECONDS, Bench, counted, span
+from shop.drills.bench import Bench, counted, span
 from shop.drills.goods import PRODUCT_ID
 from shop.drills.records import Drill, Part
 from shop.models import Product
@@ -21,7 +21,7 @@ def carry_out(bench: Bench) -> str:
     bench.begin()
     with bench.repository.view() as unit:
         first = _product(unit)
-    bench.replication.set_delay(HOLD_SECONDS)
+    bench.hold()
     second = bench.goods.edit(first, NEW_CENTS)
     wrote = bench.wrote()
     old, new = bench.money(first.price_cents), bench.money(NEW_CENTS)

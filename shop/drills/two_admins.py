@@ -1,6 +1,6 @@
 """Two admins edit the same product, and a failover comes between them."""
 
-from shop.drills.bench import HOLD_SECONDS, Bench, span
+from shop.drills.bench import Bench, span
 from shop.drills.goods import PRICE_CENTS, PRODUCT_ID
 from shop.drills.records import Drill, Part
 from shop.errors import Conflict
@@ -19,7 +19,7 @@ def carry_out(bench: Bench) -> str:
         seen = unit.product(PRODUCT_ID)
     assert seen is not None  # noqa: S101 - `begin` put it there
     bench.did(f"Two admins opened the same product to edit it. Both see {bench.money(PRICE_CENTS)}.")
-    bench.replication.set_delay(HOLD_SECONDS)
+    bench.hold()
     bench.goods.edit(seen, FIRST_CENTS)
     bench.did(f"The first one saved {bench.money(FIRST_CENTS)}. It is confirmed, and still on its way to the far side.")
 

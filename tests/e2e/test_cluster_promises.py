@@ -1,0 +1,395 @@
+"""What the shop says and does on a real cluster of two workers: delays on the page, modes, policies, refusals, drills."""
+
+import html
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+import pytest
+
+from shop.cluster import ground
+from shop.drills.catalog import DRILLS
+from shop.drills.records import RunState
+from tests.e2e.cluster_process import ClusterProcess, a_cluster
+from tests.e2e.shop_process import wait_until
+from tests.e2e.shopper import Reply, Shopper
+
+REPLICATION = "/admin/replication"
+SLUG = "enamel-mug-two-peaks"
+DELAY_SECONDS = 0.1
+APPLY_DELAY_SECONDS = 3.0
+WORKERS = ("1", "2")
+
+
+class Counter(NamedTuple):
+    """One cluster, and the same admin at both of its workers: one cookie, two connections."""
+
+    cluster: ClusterProcess
+    admins: dict[str, Shopper]
+
+    def press(self, action: str, *, worker: str = "1", page: str = REPLICATION, **fields: str) -> Reply:
+        """Send a form of *page*."""
+        admin = self.admins[worker]
+        return admin.send(admin.get(page).form(action), **fields)
+
+    def page(self, worker: str) -> str:
+        """The replication page as that worker shows it."""
+        reply = self.admins[worker].get(REPLICATION)
+        assert reply.status == 200, reply.location
+        return reply.text
+
+    def stage(self, name: str, worker: str) -> float:
+        """Seconds, as the page says them."""
+        said = re.search(rf'data-stage="{name}">([^<]*)<', self.page(worker))
+        return seconds_of(said[1]) if said else -1.0
+
+    def test_write(self, worker: str) -> str:
+        """What the page says of it."""
+        admin = self.admins[worker]
+        reply = self.press(f"{REPLICATION}/test-write", worker=worker)
+        return admin.follow(reply).text if reply.status == 303 else reply.text
+
+    def is_equal(self) -> bool:
+        return self.cluster.ids("a") == self.cluster.ids("b")
+
+
+def seconds_of(words: str) -> float:
+    """ "120 ms", "3.2 s"; -1 for anything else."""
+    found = re.fullmatch(r"([0-9.]+) (ms|s)", words.strip())
+    return float(found[1]) / (1000 if found[2] == "ms" else 1) if found else -1.0
+
+
+def at_each_worker(cluster: ClusterProcess) -> dict[str, Shopper]:
+    """A connection to each: it stays with the worker that took it."""
+    found: dict[str, Shopper] = {}
+    deadline = time.monotonic() + 20
+    while set(found) != set(WORKERS):
+        assert time.monotonic() < deadline, f"only {sorted(found)} answer"
+        shopper = Shopper(cluster.url)
+        said = re.search(r'worker="(\d+)"', shopper.get("/metrics").text)
+        assert said
+        if found.setdefault(said[1], shopper) is not shopper:
+            shopper.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Counter]:
+    with a_cluster() as cluster:
+        cluster.start()
+        admins = at_each_worker(cluster)
+        assert admins["1"].log_in(cluster.settings["SHOP_ADMIN_PASSWORD"]).status == 303
+        admins["2"].cookies = admins["1"].cookies
+        yield Counter(cluster, admins)
+        for admin in admins.values():
+            admin.close()
+
+
+@pytest.fixture
+def counter(running: Counter) -> Iterator[Counter]:
+    """As it was started: nothing under way, no knob turned."""
+    yield running
+    control = running.cluster.control
+    control.mend()
+    control.set_link(delay=0, jitter=0, bandwidth=0, loss=0)
+    wait_until(running.is_equal, seconds=20, what="both sides are equal again", every=0.02)
+
+
+@contextmanager
+def somebody(counter: Counter, statement: str) -> Iterator[None]:
+    """In whose transaction *statement* was done, on the primary and past the shop."""
+    with psycopg.connect(counter.cluster.control.urls()[0]) as connection:
+        connection.execute(statement)
+        yield
+        connection.rollback()
+
+
+def is_not_now(reply: Reply) -> bool:
+    """A page that says so and when to come again."""
+    return reply.status == 503 and int(reply.headers.get("Retry-After", 0)) > 0 and "<h1" in reply.text
+
+
+def test_who_is_logged_in_at_one_worker_is_so_at_the_other(counter):
+    assert all(counter.admins[worker].get(REPLICATION).status == 200 for worker in WORKERS)
+
+
+def test_a_delay_of_the_transport_is_in_the_flush_lag_one_of_the_replay_in_the_replay_lag_and_idle_is_zero(counter):
+    counter.press(f"{REPLICATION}/delay", worker="1", delay=str(DELAY_SECONDS))
+
+    def flush_lag() -> bool:
+        counter.test_write("1")
+        return counter.stage("flushed", "2") >= DELAY_SECONDS
+
+    wait_until(flush_lag, seconds=20, what="worker 2 shows the delay that worker 1 has set")
+    counter.press(f"{REPLICATION}/delay", worker="2", delay="0")
+
+    counter.press(f"{REPLICATION}/apply-delay", worker="2", apply_delay=str(APPLY_DELAY_SECONDS))
+    wait_until(lambda: 'name="apply_delay" value="3"' in counter.page("1"), seconds=10, what="worker 1 knows of it")
+    counter.test_write("1")
+    seen: list[float] = []
+
+    def replay_lag() -> bool:
+        seen.append(counter.stage("flushed", "1"))
+        return counter.stage("replayed", "1") >= APPLY_DELAY_SECONDS - 1
+
+    wait_until(replay_lag, seconds=20, what="the replay lag shows the delay of the replay")
+    assert min(seen) < 1, f"the flush lag says {seen}"
+    counter.press(f"{REPLICATION}/apply-delay", worker="1", apply_delay="0")
+
+    wait_until(counter.is_equal, seconds=20, what="it has crossed")
+    for worker in WORKERS:
+        wait_until(
+            lambda: [counter.stage(name, worker) for name in ("sent", "flushed", "replayed")] == [0, 0, 0],  # noqa: B023
+            seconds=10,
+            what=f"worker {worker} shows zero when idle",
+        )
+        assert re.search(r"^shop_lag_oldest_seconds\S* 0.0$", counter.admins[worker].get("/metrics").text, re.M)
+
+
+def test_a_mode_chosen_at_one_worker_is_kept_by_both(counter):
+    control = counter.cluster.control
+    for mode in ("sync", "semi-sync"):
+        counter.press(f"{REPLICATION}/mode", worker="1", mode=mode)
+        for worker in WORKERS:
+            control.set_link(delay=0.3)
+            before = counter.cluster.ids("a")
+            said = counter.test_write(worker)
+            assert "A test write was saved" in said, worker
+            assert counter.cluster.ids("a") - before, "nothing was written"
+            [[flushed]] = ask(
+                counter,
+                "SELECT bool_and(flush_lsn >= (SELECT max(lsn) FROM commits) + '0/0'::pg_lsn) FROM pg_stat_replication",
+            )
+            assert flushed, f"{mode}: worker {worker} answered before the far side had it"
+            if mode == "sync":
+                assert counter.cluster.ids("b") >= counter.cluster.ids("a"), f"worker {worker} did not wait for readers"
+            control.set_link(delay=0)
+
+    counter.press(f"{REPLICATION}/mode", worker="2", mode="sync")
+    control.cut(60)
+    wait_until(
+        lambda: all(is_not_now(buy(counter, worker)) for worker in WORKERS),
+        seconds=20,
+        what="both workers refuse to write",
+        every=0.2,
+    )
+    assert all(counter.admins[worker].get("/").status == 200 for worker in WORKERS)
+    control.mend()
+    wait_until(
+        lambda: all(buy(counter, worker).status == 303 for worker in WORKERS),
+        seconds=20,
+        what="both write again",
+        every=0.2,
+    )
+    counter.press(f"{REPLICATION}/mode", worker="2", mode="async")
+    assert all('value="async"' not in forms_of_modes(counter.page(worker)) for worker in WORKERS)
+
+
+def forms_of_modes(page: str) -> str:
+    """The buttons of the modes that can be chosen."""
+    return " ".join(re.findall(r'<button[^>]*form="mode-form"[^>]*>', page))
+
+
+def ask(counter: Counter, statement: str) -> list[tuple]:
+    with psycopg.connect(counter.cluster.control.urls()[0], autocommit=True) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def buy(counter: Counter, worker: str) -> Reply:
+    """One piece into the cart of a visitor of that worker, as the shop answers it."""
+    return counter.admins[worker].add_to_cart(SLUG)
+
+
+POLICIES = {
+    "primary": ("new", "new"),
+    "replica": ("old", "old"),
+    "read-your-writes": ("new", "new"),
+    "monotonic": ("new", "new"),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_is_kept_whichever_worker_answers(counter, policy):
+    """The visitor has written and seen the new name at one worker; readers of the far side see the old one still."""
+    visitors = at_each_worker(counter.cluster)
+    product = f"/admin/products/{product_id(counter)}"
+    try:
+        for visitor in visitors.values():
+            visitor.cookies = counter.admins["1"].cookies.copy()
+        first, second = visitors["1"], visitors["2"]
+        second.cookies = first.cookies
+        first.send(first.get("/far-side").form("/far-side"), policy="primary")
+        counter.press(f"{REPLICATION}/pause")
+        name = f"Mug {policy} {time.monotonic_ns()}"
+        first.send(first.get(product).form(product), name=name)
+        assert name in first.get(f"/products/{SLUG}").text
+        first.send(first.get("/far-side").form("/far-side"), policy=policy)
+
+        shown = tuple("new" if name in visitors[worker].get(f"/products/{SLUG}").text else "old" for worker in WORKERS)
+
+        assert shown == POLICIES[policy]
+        counter.press(f"{REPLICATION}/resume")
+        wait_until(
+            lambda: all(name in visitor.get(f"/products/{SLUG}").text for visitor in visitors.values()),
+            seconds=10,
+            what="it has crossed",
+        )
+    finally:
+        counter.press(f"{REPLICATION}/resume")
+        for visitor in visitors.values():
+            visitor.close()
+
+
+def product_id(counter: Counter) -> str:
+    return str(ask(counter, f"SELECT id FROM products WHERE slug = '{SLUG}'")[0][0])
+
+
+# ---- refusals
+
+
+def test_a_statement_that_takes_too_long_is_a_503_and_other_pages_go_on(counter):
+    admin, visitor = counter.admins["1"], counter.admins["2"]
+    with somebody(counter, "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"):
+        reply = admin.get("/admin/orders")
+        assert is_not_now(reply), f"{reply.status} {reply.headers}"
+        assert visitor.get("/").status == 200
+        assert visitor.get(f"/products/{SLUG}").status == 200
+    assert admin.get("/admin/orders").status == 200
+
+
+def test_a_row_that_is_held_is_a_503_for_who_orders_it_and_others_buy_on(counter):
+    visitor = counter.admins["1"]
+    assert buy(counter, "1").status == 303
+    form = visitor.checkout_form()
+    with somebody(counter, f"SELECT 1 FROM products WHERE slug = '{SLUG}' FOR UPDATE"):
+        waiting: list[Reply] = []
+        thread = threading.Thread(target=lambda: waiting.append(visitor.send(form)))
+        thread.start()
+        other = counter.admins["2"].get("/?in_stock=1")
+        slug = next(slug for slug in re.findall(r"/products/([a-z0-9-]+)", other.text) if slug != SLUG)
+        assert counter.admins["2"].get(f"/products/{SLUG}").status == 200
+        shopper = Shopper(counter.cluster.url)
+        assert shopper.buy(slug).startswith("A1-")
+        shopper.close()
+        thread.join()
+    assert is_not_now(waiting[0]), f"{waiting[0].status} {waiting[0].headers}"
+    assert visitor.send(form).status == 303
+
+
+def test_a_server_that_takes_no_more_connections_is_a_503_until_it_does(counter):
+    forms = {worker: counter.admins[worker].get(f"/products/{SLUG}").form("/cart/lines") for worker in WORKERS}
+    with psycopg.connect(administrator(counter), autocommit=True) as administrating:
+        administrating.execute("ALTER ROLE shop CONNECTION LIMIT 0")
+        administrating.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'shop'")
+        try:
+            for worker in WORKERS:
+                reply = counter.admins[worker].send(forms[worker])
+                assert is_not_now(reply), f"{reply.status} {reply.headers}"
+                assert counter.admins[worker].get("/healthz").status == 200
+                page = counter.admins[worker].get("/")
+                assert page.status == 200 or is_not_now(page), f"{page.status} {page.headers}"
+        finally:
+            administrating.execute("ALTER ROLE shop CONNECTION LIMIT -1")
+    wait_until(
+        lambda: all(counter.admins[worker].send(forms[worker]).status == 303 for worker in WORKERS),
+        seconds=20,
+        what="they buy on",
+        every=0.2,
+    )
+
+
+def administrator(counter: Counter) -> str:
+    """The primary's own."""
+    instance = counter.cluster.instance
+    password = json.loads((instance / "cluster" / "passwords.json").read_text())[ground.ADMIN]
+    return ground.url(ground.sockets_of(instance) / "a", ground.ADMIN, password, ground.SHOP)
+
+
+def test_without_its_standby_the_shop_sells_on_and_says_so(counter):
+    control = counter.cluster.control
+    control.stop("b")
+    try:
+        wait_until(
+            lambda: all('data-state="failing"' in counter.page(worker) for worker in WORKERS),
+            seconds=20,
+            what="both workers know",
+        )
+        assert all(buy(counter, worker).status == 303 for worker in WORKERS)
+        visitor = counter.admins["1"]
+        visitor.send(visitor.get("/far-side").form("/far-side"), policy="replica")
+        page = visitor.get(f"/products/{SLUG}")
+        assert page.status == 200 and "was read from the primary" in page.text
+        visitor.send(visitor.get("/far-side").form("/far-side"), policy="")
+    finally:
+        control.start("b")
+
+
+def test_without_its_primary_the_shop_shows_what_the_standby_has_and_refuses_to_write(counter):
+    control = counter.cluster.control
+    forms = {worker: counter.admins[worker].get(f"/products/{SLUG}").form("/cart/lines") for worker in WORKERS}
+    wait_until(counter.is_equal, seconds=20, what="the standby has it all")
+    control.kill("a")
+    try:
+        for worker in WORKERS:
+            admin = counter.admins[worker]
+            reply = admin.send(forms[worker])
+            assert is_not_now(reply), f"{reply.status} {reply.headers}\n{reply.text}"
+            assert "Nothing was changed" in reply.text
+            page = admin.get(f"/products/{SLUG}")
+            assert page.status == 200
+            assert "cannot be changed" in page.text or "not changed" in page.text or "older" in page.text, "not marked"
+            assert admin.get("/readyz").status == 503
+            assert admin.get("/healthz").status == 200
+            assert "Promote" in admin.get(REPLICATION).text
+        late = Shopper(counter.cluster.url)
+        assert late.log_in(counter.cluster.settings["SHOP_ADMIN_PASSWORD"]).status == 303, "nobody can come to promote"
+        assert "Promote" in late.get(f"{REPLICATION}/failover").text
+        late.close()
+    finally:
+        control.start("a")
+    wait_until(
+        lambda: all(counter.admins[worker].send(forms[worker]).status == 303 for worker in WORKERS),
+        seconds=20,
+        what="they buy on",
+        every=0.2,
+    )
+
+
+# ---- drills
+
+
+@pytest.mark.parametrize("drill", DRILLS, ids=[drill.name for drill in DRILLS])
+def test_a_drill_ends_as_it_promises_or_says_why_it_cannot_be_done_here(counter, drill):
+    page, place = f"{REPLICATION}/drills/{drill.name}", counter.cluster.instance / "drills"
+    wait_until(counter.is_equal, seconds=20, what="both sides are equal")
+    offered = [form for form in counter.admins["1"].get(page).forms() if form.action == f"{page}/start"]
+    if not offered:
+        assert drill.name in ("damage", "poison"), "not offered"
+        assert (
+            "needs the embedded store" in counter.admins["1"].get(page).text
+            or "cannot be" in counter.admins["1"].get(page).text
+        )
+        return
+
+    assert counter.admins["1"].send(offered[0], confirmed="yes").status == 303
+    run = wait_until(lambda: ended(place, drill.name), seconds=90, what=f"{drill.name} ends", every=0.1)
+
+    assert run["state"] == RunState.PASSED, f"{run['sentence']} {[step['words'] for step in run['steps']]}"
+    assert run["sentence"] in html.unescape(counter.admins["2"].get(page).text)
+    state = counter.cluster.control.state()
+    assert (state.a.role, state.b.role) == ("primary", "standby")
+
+
+def ended(folder: Path, name: str) -> dict | None:
+    """The last run of the drill, once it is over."""
+    try:
+        run = json.loads((folder / f"{name}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return run if run["state"] != RunState.RUNNING else None

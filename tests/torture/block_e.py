@@ -6,7 +6,8 @@ A point is one round of a race, one run of the model or one reader; a state is o
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
@@ -21,13 +22,15 @@ from shop.repository.contract import Repository
 from shop.repository.embedded import EmbeddedRepository, Snapshots
 from shop.units import ReadUnit
 from tests.builders import a_product, keep_products
-from tests.contract.backends import BACKENDS, Backend
+from tests.contract.backends import BACKENDS, Backend, PostgresBackend, migrated
 from tests.contract.races import RACES, at_once, buyers_of_the_last_ones, threads_take_turns_very_often
+from tests.postgreskit import running_server
 from tests.torture.model import ShopUnderTest, machine
 from tests.torture.tally import Counts, Tally, progress
 
 BUYER_ROUNDS, RACE_ROUNDS = 200, 100
 RUNS, STEPS = 300, 50
+LANE_RUNS = 6
 READS = 10_000
 READERS = 4
 DELAY_SECONDS = 5.0
@@ -40,11 +43,22 @@ MINIMUM = Counts(points=_POINTS * len(BACKENDS), states=_STATES * len(BACKENDS))
 def run(*, whole: bool) -> Tally:
     tally = Tally()
     for name, make in sorted(BACKENDS.items()):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, _server_of(name, Path(folder)):
             folders = _Folders(Path(folder))
             _run_races(name, lambda: make(folders.new(), ManualClock()), tally, whole=whole)  # noqa: B023
-            _run_model(name, _shops(name, make, folders), tally, runs=RUNS if whole else 15)
+            _run_model(name, _shops(name, make, folders), tally, runs=RUNS if whole else LANE_RUNS)
     return tally
+
+
+@contextmanager
+def _server_of(name: str, folder: Path) -> Iterator[None]:
+    """A server for the backends that want one, unless the tests have given them theirs."""
+    if name == "embedded" or hasattr(PostgresBackend, "server"):
+        yield
+        return
+    with running_server() as server:
+        PostgresBackend.server = migrated(server, folder)
+        yield
 
 
 class _Folders:
@@ -133,7 +147,7 @@ def _read_beside_writers(name: str, repository: Repository, tally: Tally) -> Non
 
 
 def _run_model(name: str, make: Callable[[ManualClock], ShopUnderTest], tally: Tally, *, runs: int) -> None:
-    shops, counted = machine(make)
+    shops, counted = machine(make, crashes_every=1 if name == "embedded" else 3)
     progress(f"E: {name}, the model, {runs} runs of {STEPS} steps")
     try:
         run_state_machine_as_test(  # type: ignore[no-untyped-call]

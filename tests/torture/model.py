@@ -49,6 +49,7 @@ class ShopMachine(RuleBasedStateMachine):
 
     make: Callable[[ManualClock], ShopUnderTest]  # set in a subclass, by `machine`
     counted: list[int]  # examples, steps
+    crashes_every: int  # runs; a server of its own takes its time to come back
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class ShopMachine(RuleBasedStateMachine):
         self.taken: set[str] = set()  # every order number that was ever seen
         self.stock_at_first: dict[str, int] = {}
         self.past: dict[int, tuple[Records, Records, Records]] = {}  # LSN -> what the model said
+        self.may_crash = type(self).counted[0] % type(self).crashes_every == 0
         type(self).counted[0] += 1
 
     def teardown(self) -> None:
@@ -194,9 +196,11 @@ class ShopMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.repository = self.shop.restart()
 
+    @precondition(lambda self: self.may_crash)
     @rule()
     def crash(self) -> None:
         self.repository = self.shop.crash()
+        self.may_crash = type(self).crashes_every == 1  # any number of times, or once
 
     @precondition(lambda self: hasattr(self.shop, "cross"))
     @rule()
@@ -246,8 +250,10 @@ class ShopMachine(RuleBasedStateMachine):
         return kept
 
 
-def machine(make: Callable[[ManualClock], ShopUnderTest]) -> tuple[type[ShopMachine], list[int]]:
+def machine(
+    make: Callable[[ManualClock], ShopUnderTest], *, crashes_every: int = 1
+) -> tuple[type[ShopMachine], list[int]]:
     """A machine over the shops that *make* opens, and where it counts its examples and steps."""
     counted = [0, 0]
-    members: Mapping[str, Any] = {"make": staticmethod(make), "counted": counted}
+    members: Mapping[str, Any] = {"make": staticmethod(make), "counted": counted, "crashes_every": crashes_every}
     return type("ShopMachineOfOneBackend", (ShopMachine,), dict(members)), counted

@@ -107,8 +107,8 @@ class PostgresBackend:
         """
         with psycopg.connect(self.server.url()) as connection:
             os.kill(connection.info.backend_pid, signal.SIGKILL)
-            _await(lambda: not _answers(connection))
-        _await(lambda: _is_up(self.server.url()))
+            _await(lambda: not answers(connection))
+        _await(lambda: is_up(self.server.url()))
         return self._repository
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ def migrated(server: PostgresServer, folder: Path) -> PostgresServer:
     return server
 
 
-def _answers(connection: psycopg.Connection) -> bool:
+def answers(connection: psycopg.Connection) -> bool:
     try:
         connection.execute("SELECT 1")
     except psycopg.OperationalError:
@@ -147,7 +147,7 @@ def _answers(connection: psycopg.Connection) -> bool:
     return True
 
 
-def _is_up(url: str) -> bool:
+def is_up(url: str) -> bool:
     try:
         with psycopg.connect(url):
             return True

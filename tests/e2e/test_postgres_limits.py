@@ -25,7 +25,7 @@ from shop.repository.postgres.repository import PostgresRepository
 from shop.repository.postgres.roles import Roles
 from shop.units import Position
 from tests.builders import a_cart, a_category, a_product, keep, keep_products, stock_of
-from tests.contract.backends import EMPTY
+from tests.contract.backends import EMPTY, answers, is_up
 
 FEW = Bounds(connections=2, pool_seconds=0.3, statement_seconds=0.3)
 
@@ -319,6 +319,25 @@ def test_a_commit_whose_server_crashes_while_it_waits_is_found_to_be_kept(
 
     assert len(told) == 1
     assert has_middle(repository)
+
+
+def test_what_was_read_before_a_crash_is_never_taken_for_what_is_read_after_it(
+    server: PostgresServer, repository: PostgresRepository
+) -> None:
+    """The numbers of transactions that a crash lost are used again: an equal snapshot is then another one."""
+
+    def moment() -> Any:
+        with repository.servers.reading(repository.servers.primary) as (connection, _):
+            return connection.moment
+
+    before = moment()
+    with psycopg.connect(server.url()) as victim:
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
+        until(lambda: not answers(victim))
+    until(lambda: is_up(server.url()))
+
+    assert moment().started != before.started
+    assert moment() == moment()
 
 
 def test_an_update_whose_connection_ends_before_its_commit_was_not_kept(

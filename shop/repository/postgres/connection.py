@@ -34,7 +34,9 @@ _SETTINGS = {
 
 # A commit that is confirmed is on the disk, whatever the server was told; what it shall wait for beyond that is the server's setting.
 _CONFIGURE = f"""
-SELECT (SELECT system_identifier::text FROM pg_control_system()), pg_postmaster_start_time()::text,
+SELECT (SELECT system_identifier::text FROM pg_control_system()),
+       concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()),
+                      (SELECT extract(epoch FROM stats_reset) FROM pg_stat_bgwriter)),
        NOT pg_is_in_recovery(),
        set_config('statement_timeout', %s, false),
        {", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())},
@@ -66,7 +68,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     answer_seconds_max = ANSWER_SECONDS_MAX
     system = ""  # the identifier of the database system behind it
-    started = ""  # when the server did
+    started = ""  # when the server did, also after a crash of which its first process survived
     is_primary = False  # then for as long as it lasts: a primary has to be restarted to follow
     moment: Moment | None = None  # the snapshot that it reads under; None: of a standby, or none
 

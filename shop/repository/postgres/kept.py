@@ -5,7 +5,8 @@ anything is one of these before it is seen. So nothing here grows old, and one w
 worth it because people look far more often than anything changes, and a list costs the database ten times what its snapshot does.
 
 A standby's snapshots name no such transactions: nothing is kept for it. After a restart numbers may be used again of transactions
-that were lost with it, so the moment of the server's start is part of the name.
+that were lost with it, so the moment of the server's start is part of the name; and because a crash of one of its processes starts
+all the others anew without changing that moment, so is the one at which its statistics began, which a crash forgets.
 """
 
 import threading

@@ -14,7 +14,8 @@ import structlog
 from shop.clock import Clock
 from shop.errors import ShopError
 from shop.replication.postgres.pair import ServerPair
-from shop.replication.postgres.servers import Connection, Server, Unreachable
+from shop.replication.postgres.servers import Server, Unreachable
+from shop.repository.postgres.connection import Connection
 
 LOCK = 0x6C656164
 TICK_SECONDS = 0.25
@@ -51,6 +52,7 @@ class Leader:
         self._server: Server | None = None
         self._next_try = 0.0
         self._thread = threading.Thread(target=self._run, name="replication-leader", daemon=True)
+        self._to_lead = Chore("lead", 0.0, self._campaign)
 
     def start(self) -> None:
         self._thread.start()
@@ -69,6 +71,10 @@ class Leader:
         self._woken.set()
 
     @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive() and not self._stopped.is_set()
+
+    @property
     def leads(self) -> bool:
         """Whether this worker is the one."""
         return self._connection is not None
@@ -76,7 +82,7 @@ class Leader:
     def _run(self) -> None:
         try:
             while not self._stopped.is_set():
-                self._campaign()
+                self._try_to(self._to_lead)
                 for chore in self._chores:
                     if chore.by_all or self.leads:
                         self._do(chore)
@@ -143,7 +149,10 @@ class Leader:
             connection = server.connect(seconds_max=5)
         except Unreachable:
             return
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+        try:
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+        except psycopg.Error:  # it has gone in this moment
+            row = None
         if row is not None and row[0]:
             self._connection, self._server = connection, server
             _log.info("this worker leads", server=server.name)

@@ -1,7 +1,7 @@
 """The two servers, as replication asks them: a connection each for short questions, and fresh ones for long work.
 
-Nothing of the shop is written through these. A server that did not answer is not asked again for a moment, so that a page does not
-wait for it twice.
+Nothing of the shop is written through these. No answer is waited for without a bound: who asks may be the one that releases the writers.
+A server that did not answer is not asked again for a moment, so that a page does not wait for it twice.
 """
 
 import threading
@@ -15,9 +15,11 @@ import psycopg
 from psycopg import conninfo
 
 from shop.errors import ShopError
+from shop.repository.postgres.connection import Connection as BoundedConnection
 
 CONNECT_SECONDS_MAX = 2
 ANSWER_SECONDS_MAX = 5
+SILENT_SECONDS_MAX = 1  # longer than a server needs to give up a statement: one that is stopped keeps no timeout
 CALM_SECONDS = 0.5  # after a failure, before the next try
 
 Rows = list[tuple[Any, ...]]
@@ -116,7 +118,7 @@ class Server:
         return self._connection
 
     def _connect(self, seconds_max: float) -> Connection:
-        connection = psycopg.connect(
+        connection = BoundedConnection.connect(
             self._url,
             autocommit=True,
             prepare_threshold=None,
@@ -125,6 +127,7 @@ class Server:
             tcp_user_timeout=ANSWER_SECONDS_MAX * 1000,
             options=f"{self._options} -c statement_timeout={int(seconds_max * 1000)} -c timezone=UTC",
         )
+        connection.answer_seconds_max = seconds_max + SILENT_SECONDS_MAX
         # Nothing asked here may wait for the far side. By SET, so that the server's own value can still be seen as the one to reset to.
         connection.execute("SET synchronous_commit TO local")
         return connection

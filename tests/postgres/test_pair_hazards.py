@@ -13,7 +13,8 @@ import pytest
 from shop.cluster.server import PostgresServer
 from shop.replication.contract import Mode
 from shop.replication.postgres import servers
-from shop.replication.postgres.servers import Connection, Server
+from shop.replication.postgres.servers import Server
+from shop.repository.postgres.connection import Connection
 from tests.builders import a_cart, keep
 from tests.pairkit import PairShop, wait_until
 

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import conninfo
 
 from shop.errors import ShopError
-from shop.repository.postgres.connection import Connection as BoundedConnection
+from shop.repository.postgres.connection import Connection
 
 CONNECT_SECONDS_MAX = 2
 ANSWER_SECONDS_MAX = 5
@@ -23,7 +23,6 @@ SILENT_SECONDS_MAX = 1  # longer than a server needs to give up a statement: one
 CALM_SECONDS = 0.5  # after a failure, before the next try
 
 Rows = list[tuple[Any, ...]]
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Unreachable(ShopError):
@@ -118,7 +117,7 @@ class Server:
         return self._connection
 
     def _connect(self, seconds_max: float) -> Connection:
-        connection = BoundedConnection.connect(
+        connection = Connection.connect(
             self._url,
             autocommit=True,
             prepare_threshold=None,

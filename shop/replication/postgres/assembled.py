@@ -106,6 +106,7 @@ class PostgresSide:
         leader = Leader(self.pair, chores, self._clock)
         leader.start()
         self._leader = leader
+        self.failover.is_followed_up = lambda: leader.is_running
         self._repository.gate = self.gate
         try:
             yield leader

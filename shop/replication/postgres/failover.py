@@ -31,11 +31,12 @@ from shop.replication.postgres.knobs import SIDES, Operator
 from shop.replication.postgres.modes import ModeState
 from shop.replication.postgres.pair import Roles, ServerPair
 from shop.replication.postgres.records import decode
-from shop.replication.postgres.servers import Connection, Server, Unreachable, lsn_text
+from shop.replication.postgres.servers import Server, Unreachable, lsn_text
 from shop.replication.postgres.shared import SharedFile, held
 from shop.replication.postgres.watch import Watch
 from shop.replication.review import Review
 from shop.repository.contract import Repository
+from shop.repository.postgres.connection import Connection
 from shop.store import Commit
 from shop.store.state import Op
 from shop.units import Position
@@ -117,6 +118,7 @@ class PostgresFailover(Review):
         self._file = failover_file(instance)
         self._lock = instance / "failover.lock"
         self._wait = wait
+        self.is_followed_up: Callable[[], bool] = lambda: False  # whether somebody calls `complete` again and again
 
     # ---- asked for
 
@@ -148,11 +150,18 @@ class PostgresFailover(Review):
                         f"The roles have changed since this page was shown: {self._pair.primary.name} is the primary now,"
                         f" on timeline {timeline}."
                     )
-                if self._file.read().pending is not None:
+                if self._file.read().pending is not None and not self._follows_by_now():
                     raise Conflict("The last change of roles is not complete: the old primary has not rejoined yet.")
                 yield
         except BlockingIOError:
             raise Conflict("The roles are being changed already.") from None
+
+    def _follows_by_now(self) -> bool:
+        """Whether somebody made the old primary follow although it had not been asked."""
+        try:
+            return _is_in_recovery(self._pair.standby)
+        except Unreachable:
+            return False
 
     def _check_standby(self) -> None:
         standby = self._pair.standby
@@ -195,7 +204,13 @@ class PostgresFailover(Review):
         self._stop_old(pending)
         self._promote(pending)
         self._remember_acknowledged(seen)
-        lost = self._settle()
+        try:
+            lost = self._tell()
+            if not self.is_followed_up():
+                self._rejoin()
+        except (Conflict, Unreachable) as error:  # the roles are changed, whatever becomes of the old primary
+            self._note_problem(error.message)
+            lost = None
         return self._told(pending, lost)
 
     # ---- done again until it is complete
@@ -218,11 +233,12 @@ class PostgresFailover(Review):
                 if _is_in_recovery(self._pair.primary):
                     self._stop_old(pending)
                     self._promote(pending)
-                lost = self._settle()
+                lost = self._tell()
+                self._rejoin()
             except (Conflict, Unreachable) as error:
                 self._note_problem(error.message)
                 return ""
-            if lost is not None:
+            if lost:
                 return self._told(pending, lost).sentence
         return ""
 
@@ -289,44 +305,53 @@ class PostgresFailover(Review):
         unseen = self._watch.unseen(timeline, state.forks.get(str(timeline), 0))
         self._amend(acknowledged=lost[:ACKNOWLEDGED_MAX], unseen=unseen)
 
-    def _settle(self) -> list[Commit] | None:
-        """Ask the old primary what only it has, keep that, and let it rejoin. None when it cannot be asked yet."""
+    def _tell(self) -> list[Commit] | None:
+        """Ask the old primary what only it has, and keep that. None when it cannot be asked yet."""
         pending = self._file.read().pending
-        if pending is None:
+        if pending is None or pending.is_told:
             return []
         if not self._operator.is_there():
-            return self._settle_by_hand(pending)
-        lost: list[Commit] = []
-        if not pending.is_told:
-            with psycopg.connect(self._operator.start_alone(SIDES[pending.side]), autocommit=True) as old:
+            return self._tell_by_hand(pending)
+        try:
+            with Connection.connect(self._operator.start_alone(SIDES[pending.side]), autocommit=True) as old:
                 lost = self._keep_what_was_lost(old)
-            self._amend(is_told=True)
-        way = self._operator.rejoin(SIDES[pending.side])
-        self._pair.servers[pending.side].forget()
-        self._file.change(lambda now: replace(now, pending=None))
-        _log.info("the old primary has rejoined", side=SIDES[pending.side], way=way, lost=len(lost))
+        except psycopg.Error as error:
+            name = self._pair.servers[pending.side].name
+            raise Conflict(f"{name} cannot be asked: {str(error).splitlines()[0]}") from error
+        self._amend(is_told=True, problem="")
         return lost
 
-    def _settle_by_hand(self, pending: Pending) -> list[Commit] | None:
-        """On somebody's own servers: the old primary is asked when it can be, and has rejoined when it is in recovery again."""
+    def _rejoin(self) -> None:
+        """Let the old primary follow, once it is told what only it had."""
+        pending = self._file.read().pending
+        if pending is None or not pending.is_told:
+            return
+        old = self._pair.servers[pending.side]
+        if self._operator.is_there():
+            way = self._operator.rejoin(SIDES[pending.side])
+        elif _is_in_recovery(old):
+            way = "by hand"
+        else:
+            return
+        old.forget()
+        self._file.change(lambda now: replace(now, pending=None))
+        _log.info("the old primary has rejoined", side=SIDES[pending.side], way=way)
+
+    def _tell_by_hand(self, pending: Pending) -> list[Commit] | None:
+        """On somebody's own servers the old primary is asked when it answers, unless it follows by then."""
         old = self._pair.servers[pending.side]
         try:
             in_recovery = _is_in_recovery(old)
         except Unreachable:
             return None
-        if in_recovery and pending.is_told:
-            self._file.change(lambda now: replace(now, pending=None))
-            return []
         if in_recovery:
             raise Conflict(
                 f"{old.name} follows already, and nobody has asked it what only it had: that is not known any more. What the"
                 " shop remembers is listed."
             )
-        if pending.is_told:
-            return None
         with old.fresh(autocommit=True) as connection:
             lost = self._keep_what_was_lost(connection)
-        self._amend(is_told=True)
+        self._amend(is_told=True, problem="")
         return lost
 
     def _keep_what_was_lost(self, old: Connection) -> list[Commit]:
@@ -359,7 +384,9 @@ class PostgresFailover(Review):
         else:
             lost = sorted(lost, key=lambda commit: (commit.timeline, commit.lsn))
             invoice = losing.invoice(pending.timeline, lost, self._folder, self._currency)
-            sentence += f" Lost: {invoice.sentence}. {old.name} follows it as the replica."
+            sentence += (
+                f" Lost: {invoice.sentence}. {old.name} {'follows' if self.is_complete else 'rejoins'} as the replica."
+            )
         return Promotion(
             primary=new.name,
             timeline=self._roles.timeline,
@@ -371,7 +398,7 @@ class PostgresFailover(Review):
 
     def unsettled(self) -> Unsettled | None:
         pending = self._file.read().pending
-        if pending is None or self._roles.primary == pending.side:
+        if pending is None or pending.is_told or self._roles.primary == pending.side:
             return None
         old, new = self._pair.servers[pending.side], self._pair.servers[1 - pending.side]
         known, unseen = len(pending.acknowledged), pending.unseen

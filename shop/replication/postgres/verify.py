@@ -19,8 +19,9 @@ from shop.clock import Clock
 from shop.replication.contract import Difference, Outcome, Verdict
 from shop.replication.postgres.pair import ServerPair
 from shop.replication.postgres.records import Key, decode, read_records
-from shop.replication.postgres.servers import Connection, Server, lsn_text
+from shop.replication.postgres.servers import Server, lsn_text
 from shop.replication.verify import IN_FLIGHT_MAX
+from shop.repository.postgres.connection import Connection
 from shop.units import Position
 
 CATCH_UP_SECONDS_MAX = 5.0

@@ -63,6 +63,7 @@ class Near(NamedTuple):
 class Far(NamedTuple):
     """The standby."""
 
+    is_standby: bool  # False: it takes writes by itself, as an old primary does that somebody started again
     flushed: int  # durable there
     replayed: int
     is_paused: bool
@@ -102,7 +103,7 @@ SELECT slot_name::text, active, coalesce(wal_status, ''),
 _SETTING = "SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'"
 _POSITIONS_FAR = """
 SELECT (coalesce(pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint, (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0')::bigint,
-       pg_is_in_recovery() AND pg_get_wal_replay_pause_state() <> 'not paused',
+       pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END,
        (SELECT setting::bigint FROM pg_settings WHERE name = 'recovery_min_apply_delay')
 """
 _RECEIVER = "SELECT coalesce(status, ''), coalesce(slot_name, '') FROM pg_stat_wal_receiver"
@@ -115,9 +116,10 @@ SELECT pg_database_size(current_database()), (SELECT coalesce(sum(size), 0)::big
 def look_far(server: Server, floor: int, slot: str) -> Far:
     """The standby, and the commits above *floor* that its readers see. Raises `Unreachable`."""
     positions, receivers = server.ask_all((_POSITIONS_FAR, ()), (_RECEIVER, ()))
-    flushed, replayed, is_paused, delay = positions[0]
+    flushed, replayed, is_standby, is_paused, delay = positions[0]
     receiver, its_slot = receivers[0] if receivers else ("", "")
     return Far(
+        is_standby=is_standby,
         flushed=max(flushed, replayed),
         replayed=replayed,
         is_paused=is_paused,

@@ -125,6 +125,8 @@ class PostgresReplication:
         )
 
     def _state(self, picture: Picture, link: contract.Link) -> State:
+        if _has_left(picture):
+            return State.REFUSED
         slot = picture.near.slot if picture.near else None
         if slot is not None and slot.state == "lost":
             return State.SNAPSHOT_NEEDED
@@ -145,6 +147,8 @@ class PostgresReplication:
     def _sentence(self, state: State, picture: Picture, lag: Lag) -> str:
         waiting = f"{lag.commits:,} commit" if lag.commits == 1 else f"{lag.commits:,} commits"
         primary, standby = picture.primary.name, picture.standby.name
+        if _has_left(picture):
+            return f"{picture.near_problem} {_follows_nobody(standby)}".strip()
         if picture.near is None:
             return f"{picture.near_problem} Promote {standby} to go on from there."
         match state:
@@ -193,8 +197,11 @@ class PostgresReplication:
         near = picture.near or picture.last_near
         timeline = near.timeline if near else self._watch.pair.roles.timeline
         position = Position(timeline, far.replayed if far else 0, "")
-        side = _side("replica", picture.standby, position, picture, picture.far_problem if picture.far is None else "")
-        return replace(side, is_writable=False)
+        problem = "" if picture.far else picture.far_problem
+        if _has_left(picture):
+            problem = _follows_nobody(picture.standby.name)
+        side = _side("replica", picture.standby, position, picture, problem)
+        return replace(side, is_writable=False, is_reachable=picture.far is not None)
 
     def _at_risk(self, picture: Picture) -> AtRisk:
         rows = picture.at_risk
@@ -346,6 +353,18 @@ class PostgresReplication:
 
 
 # ---- words and figures
+
+
+def _has_left(picture: Picture) -> bool:
+    """Where the standby should be, a server answers that takes writes by itself: an old primary that somebody has started again."""
+    return picture.far is not None and not picture.far.is_standby
+
+
+def _follows_nobody(name: str) -> str:
+    return (
+        f"{name} was the primary before and follows nobody: the shop writes nothing to it. What only it has, and how it comes back,"
+        " is told under Left behind."
+    )
 
 
 def _side(role: str, server: Server, position: Position, picture: Picture, problem: str) -> Side:

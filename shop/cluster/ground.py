@@ -18,6 +18,8 @@ import hashlib
 import json
 import os
 import secrets
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -50,8 +52,18 @@ class Ground:
             os.chown(path, self.account.uid, self.account.gid, follow_symlinks=False)
 
     def make_folder(self, path: Path, *, for_database: bool) -> None:
-        """*path* as a folder closed to others: the database's, or ours that the database may pass through."""
-        path.mkdir(mode=0o700, exist_ok=True)
+        """*path* as a folder closed to others: the database's, or ours that the database may pass through.
+
+        Raises `SettingError` when somebody else's thing stands there: in /tmp anybody may have put one.
+        """
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        status = path.lstat()
+        owners = {os.geteuid(), self.account.uid} if self.account and for_database else {os.geteuid()}
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in owners:
+            raise SettingError(
+                f"{path} is there and somebody else's, or no folder: it is needed for the database; remove it."
+            )
         if for_database:
             self.give(path)
         elif self.account:
@@ -110,11 +122,6 @@ def url(sockets: Path, role: str, password: str, database: str = SHOP) -> str:
 
 def _make_sockets(ground: Ground) -> None:
     ground.make_folder(ground.sockets, for_database=False)
-    status = ground.sockets.lstat()
-    if status.st_uid != os.geteuid() or ground.sockets.is_symlink():
-        raise SettingError(
-            f"{ground.sockets} is there and somebody else's: the database's sockets belong there; remove it."
-        )
     for name in (*SIDES, *(f"alone-{side}" for side in SIDES)):
         ground.make_folder(ground.sockets / name, for_database=True)
     ground.make_folder(ground.sockets / "wan", for_database=False)

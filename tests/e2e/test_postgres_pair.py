@@ -417,3 +417,20 @@ def test_the_check_of_one_who_may_nothing_names_what_is_missing(pair):
 
     assert rows["pg_monitor"] == rows["right to make tables"] == Verdict.CHANGE
     assert rows["pg_promote"] == rows["ALTER SYSTEM synchronous_commit"] == Verdict.CANNOT
+
+
+def test_what_somebody_else_put_where_the_sockets_belong_is_refused_and_left_as_it_was(tmp_path):
+    make_programs_reachable()
+    target = tmp_path / "target"
+    target.mkdir(mode=0o700)
+    with instance_folder() as instance:
+        sockets = ground.sockets_of(instance)
+        sockets.symlink_to(target)
+        try:
+            with pytest.raises(SettingError, match="somebody else's, or no folder"):
+                ground.prepare(instance)
+        finally:
+            sockets.unlink()
+
+    assert target.stat().st_mode & 0o777 == 0o700
+    assert list(target.iterdir()) == []

@@ -174,6 +174,18 @@ def test_a_start_without_servers_says_why_in_one_line_and_tells_no_password(
     assert "hunter2" not in str(refused.value)
 
 
+def test_a_database_that_cannot_hold_every_text_is_refused(server: PostgresServer, tmp_path: Path) -> None:
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0")
+    url = server.url(database="latin")
+
+    with pytest.raises(SettingError, match="LATIN1"), open_repository(tmp_path, (url, nobody(tmp_path))):
+        pass
+
+    with server.connect() as connection:
+        connection.execute("DROP DATABASE latin")
+
+
 # ---- in each other's way
 
 

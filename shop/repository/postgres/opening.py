@@ -42,9 +42,15 @@ def _bring_up_to_date(servers: Servers) -> None:
         )
     try:
         with servers.primary.connect() as connection:
-            row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-            if row is not None and not row[0]:
-                migrate(connection)
+            row = connection.execute("SELECT pg_is_in_recovery(), current_setting('server_encoding')").fetchone()
+            if row is None or row[0]:
+                return
+            if row[1] != "UTF8":
+                raise SettingError(
+                    f"The database in {SETTINGS[servers.roles.primary]} keeps text in {row[1]}, which cannot hold every name: make one"
+                    " with ENCODING 'UTF8' TEMPLATE template0."
+                )
+            migrate(connection)
     except psycopg.OperationalError:
         return  # it is down: what there is has the schema that it has
     except psycopg.errors.InsufficientPrivilege as error:

@@ -385,6 +385,7 @@ def _connect_arguments() -> dict[str, Any]:
         "autocommit": True,
         "connect_timeout": CONNECT_SECONDS_MAX,
         "application_name": "antipode",
+        "client_encoding": "utf8",
         "tcp_user_timeout": 10_000,
         "keepalives_idle": 10,
         "keepalives_interval": 5,

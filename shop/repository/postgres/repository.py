@@ -138,43 +138,59 @@ class PostgresRepository:
         if committing is None:
             return None
         try:
-            lsn = commit(connection)
+            committed = Position(committing.position.timeline, commit(connection), "")
         except psycopg.OperationalError as error:
-            if not is_lost(error):
+            if not is_lost(error) and not isinstance(error, psycopg.errors.QueryCanceled):
                 raise
             connection.close()
-            lsn = self._outcome(committing, error)
-        return Position(committing.position.timeline, lsn, "") if unit.is_change else None
+            committed = self._outcome(committing, error)
+        return committed if unit.is_change else None
 
-    def _outcome(self, committing: Committing, error: psycopg.Error) -> int:
-        """The connection broke during the COMMIT: the server that took it knows. Returns the end of its log when it was kept.
+    def _outcome(self, committing: Committing, error: psycopg.Error) -> Position:
+        """The connection broke during the COMMIT: the primary knows. Returns the end of its log when it was kept.
 
         Raises `WritesUnavailable`, that says so when the outcome stays unknown.
         """
         deadline = time.monotonic() + OUTCOME_SECONDS_MAX
-        server = self.servers.primary
         while committing.xid and time.monotonic() < deadline:
             try:
-                status, lsn = _status(server, committing)
+                was_kept, position = _was_kept(self.servers.primary, committing)
             except psycopg.OperationalError:
-                status, lsn = "", 0
-            if status == "committed":
-                return lsn
-            if status == "aborted":
+                was_kept = None
+            if was_kept:
+                return position
+            if was_kept is False:
                 raise unwritable() from error
             time.sleep(0.05)
         _log.error("outcome of a commit unknown", commit=str(committing.id), why=" ".join(str(error).split())[:200])
         raise WritesUnavailable(UNKNOWN, None) from error
 
 
-def _status(server: Server, committing: Committing) -> tuple[str, int]:
-    """What became of a transaction; "" when *server* is not the one that took it any more."""
+def _was_kept(server: Server, committing: Committing) -> tuple[bool | None, Position]:
+    """Whether *server* has the update; None while that is open, or when another server may have it.
+
+    The row says that it was kept, wherever it is found. The number of its transaction says only whether it still runs: one that a
+    crash lost is given to somebody else's.
+    """
     with server.connect() as connection:
         position, is_standby = begin_writing(connection)
-        if is_standby or position.timeline != committing.position.timeline:
-            return "", 0
-        row = connection.execute("SELECT pg_xact_status(%s::xid8)", [committing.xid]).fetchone()
-        return (row[0] or "" if row else ""), position.lsn
+        is_the_one = not is_standby and position.timeline == committing.position.timeline
+        may_run = (
+            is_the_one and _status(connection, committing.xid) == "in progress"
+        )  # asked before the row: it may end now
+        if connection.execute("SELECT 1 FROM commits WHERE id = %s", [committing.id]).fetchone():
+            return True, position
+        return (False if is_the_one and not may_run else None), position
+
+
+def _status(connection: Connection, xid: str) -> str:
+    """What became of the transaction that bears the number now; "" when nobody does."""
+    try:
+        with connection.transaction():
+            row = connection.execute("SELECT pg_xact_status(%s::xid8)", [xid]).fetchone()
+    except psycopg.errors.InvalidParameterValue:  # it was given to nobody yet: a crash took it back
+        return ""
+    return (row[0] or "") if row else ""
 
 
 @contextmanager

@@ -4,17 +4,23 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 
 from shop.cluster.server import PostgresServer
+from shop.errors import WritesUnavailable
 from shop.replication.contract import Mode
 from shop.replication.postgres import servers
 from shop.replication.postgres.servers import Server
-from shop.repository.postgres.connection import Connection
+from shop.repository.postgres import repository
+from shop.repository.postgres.connection import Connection, begin_writing, commit
+from shop.repository.postgres.writing import Committing
+from shop.units import Position
 from tests.builders import a_cart, keep
 from tests.pairkit import PairShop, wait_until
 
@@ -81,3 +87,61 @@ def test_a_server_that_goes_while_it_is_asked_to_lead_costs_no_leader(
     monkeypatch.undo()
 
     wait_until(lambda: own_shop.leader.leads, what="it to lead again")
+
+
+def test_a_commit_that_a_crash_lost_is_not_taken_for_another_that_bears_its_number(
+    own_shop: PairShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction of which nothing reached the disk loses its number, and the next one gets it."""
+
+    def crash(connection: Connection) -> int:
+        row = connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
+        assert row is not None
+        with suppress(psycopg.OperationalError):
+            os.kill(connection.info.backend_pid, signal.SIGKILL)
+            connection.execute("SELECT 1")
+        wait_until(own_shop.side.pair.primary.is_up, what="the server to recover")
+        while own_shop.side.pair.primary.ask("SELECT pg_current_xact_id()::text::bigint")[0][0] < row[0]:
+            pass  # somebody else's
+        return commit(connection)
+
+    keep(own_shop.repository, a_cart())
+    monkeypatch.setattr(repository, "commit", crash)
+
+    with pytest.raises(WritesUnavailable, match="Nothing was changed"):
+        keep(own_shop.repository, a_cart(id="lost"))
+
+    with own_shop.repository.view() as unit:
+        assert unit.cart("lost") is None
+
+
+def test_a_commit_whose_number_nobody_bears_after_a_crash_was_not_kept(
+    own_shop: PairShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(own_shop.repository, a_cart())
+    with own_shop.repository.servers.primary.connect() as connection:
+        beginning, _ = begin_writing(connection)
+    far_off = Committing(id=uuid4(), xid=str(2**40), position=beginning)
+
+    with pytest.raises(WritesUnavailable, match="Nothing was changed"):
+        own_shop.repository._outcome(far_off, psycopg.OperationalError("gone"))
+
+
+def test_a_commit_that_has_crossed_is_found_on_the_server_that_was_promoted_meanwhile(
+    own_shop: PairShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Position] = []
+    own_shop.repository.after_commit.append(told.append)
+
+    def promote(connection: Connection) -> int:
+        commit(connection)
+        own_shop.cross()
+        own_shop.failover.promote(by="admin")
+        raise psycopg.OperationalError("gone")
+
+    monkeypatch.setattr(repository, "commit", promote)
+    keep(own_shop.repository, a_cart(id="kept"))
+
+    assert [position.timeline for position in told] == [2]
+    with own_shop.repository.view() as unit:
+        assert unit.cart("kept") is not None

@@ -402,9 +402,9 @@ class PostgresFailover(Review):
             return None
         old, new = self._pair.servers[pending.side], self._pair.servers[1 - pending.side]
         known, unseen = len(pending.acknowledged), pending.unseen
-        remembered = f"{known:,} confirmed writes are known to be missing." if known else ""
+        remembered = f"Confirmed and known to be missing: {known:,}." if known else ""
         if unseen:
-            remembered += f" {unseen:,} more were confirmed in its last moment; only their number is known."
+            remembered += f" Confirmed in its last moment, of which only the number is known: {unseen:,}."
         why = pending.problem or f"{old.name} cannot be asked yet."
         return Unsettled(
             side=old.name,

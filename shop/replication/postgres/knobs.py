@@ -185,6 +185,10 @@ class Knobs:
         link = self.link(far)
         return max(link.delay_seconds + link.jitter_seconds, link.apply_delay_seconds or 0.0)
 
+    def forget(self) -> None:
+        """Ask again who runs the servers, and how the link is set."""
+        self._known = None
+
     def why_cut(self) -> str:
         """Why nothing crosses, as the rest of a sentence; "" while something may."""
         knobs = self._link()

@@ -147,7 +147,7 @@ def _read_beside_writers(name: str, repository: Repository, tally: Tally) -> Non
 
 
 def _run_model(name: str, make: Callable[[ManualClock], ShopUnderTest], tally: Tally, *, runs: int) -> None:
-    shops, counted = machine(make, crashes_every=1 if name == "embedded" else 3)
+    shops, counted = machine(make, crashes_every=1 if name == "embedded" else 10)
     progress(f"E: {name}, the model, {runs} runs of {STEPS} steps")
     try:
         run_state_machine_as_test(  # type: ignore[no-untyped-call]

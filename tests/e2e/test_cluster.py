@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from shop.cluster import ground
 from tests.e2e.cluster_process import ClusterProcess, a_cluster
-from tests.e2e.shop_process import ShopProcess, wait_until
+from tests.e2e.shop_process import ROOT, ShopProcess, wait_until
 from tests.e2e.shopper import Shopper
 
 
@@ -94,6 +96,18 @@ def test_no_secret_is_on_a_command_line(cluster):
     for pid in cluster.pids():
         command = Path(f"/proc/{pid}/cmdline").read_text()
         assert not any(secret in command for secret in (*secrets, cluster.settings["SHOP_ADMIN_PASSWORD"]))
+
+
+def test_the_check_finds_nothing_to_change(cluster):
+    check = [str(Path(sys.executable).with_name("flask")), "--app", "app", "shop", "check-cluster"]
+
+    run = subprocess.run(
+        check, cwd=ROOT, env=cluster.environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert run.returncode == 0, run.stdout
+    assert {line.split()[0] for line in run.stdout.splitlines()} == {"ok"}
+    assert "streaming" in run.stdout
 
 
 def test_addresses_of_other_servers_are_refused(tmp_path):

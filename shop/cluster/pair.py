@@ -176,8 +176,8 @@ class Pair:
             account=self._ground.account,
             environment={"PGPASSWORD": self._ground.passwords[STANDBY], "LC_ALL": "C"},
         )
+        server.become_standby(fresh)
         server.finish_fresh(fresh)
-        server.become_standby()
 
     def prepare(self, primary: PostgresServer) -> None:
         """The roles, the shop's database and the slot for the other side, as far as they are missing."""

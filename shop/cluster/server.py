@@ -193,12 +193,18 @@ class PostgresServer:
     def is_suspect(self) -> bool:
         return (self.folder / "suspect").exists()
 
-    def become_standby(self) -> None:
-        """Follow from the next start on, and forget what `ALTER SYSTEM` said to the one that it was copied from."""
-        (self.data / "postgresql.auto.conf").unlink(missing_ok=True)
-        sign = os.open(self.data / "standby.signal", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        os.close(sign)
-        self.ground.give(self.data / "standby.signal")
+    def become_standby(self, data: Path | None = None) -> None:
+        """Follow from the next start on, and forget what `ALTER SYSTEM` said to the one that it was copied from.
+
+        *data*: of a copy that is still beside. The sign is durable: without it a copy of the primary is taken for one.
+        """
+        data = data or self.data
+        (data / "postgresql.auto.conf").unlink(missing_ok=True)
+        for path, how in ((data / "standby.signal", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW), (data, os.O_DIRECTORY)):
+            sign = os.open(path, how, 0o600)
+            os.fsync(sign)
+            os.close(sign)
+        self.ground.give(data / "standby.signal")
 
     # Start and end
 

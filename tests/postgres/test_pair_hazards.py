@@ -12,6 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from shop.cluster.pair import Pair
 from shop.cluster.server import PostgresServer
 from shop.errors import WritesUnavailable
 from shop.replication.contract import Mode
@@ -145,3 +146,35 @@ def test_a_commit_that_has_crossed_is_found_on_the_server_that_was_promoted_mean
     assert [position.timeline for position in told] == [2]
     with own_shop.repository.view() as unit:
         assert unit.cart("kept") is not None
+
+
+class Died(BaseException):
+    """The one who runs the pair, in the middle of it."""
+
+
+@pytest.mark.parametrize("is_in_place", [False, True], ids=["before", "after"])
+def test_a_copy_that_was_just_put_in_place_is_never_taken_for_a_primary(
+    postgres_pair: Pair, monkeypatch: pytest.MonkeyPatch, is_in_place: bool
+) -> None:
+    """It has the primary's files and timeline: only its sign tells it apart."""
+    pair = postgres_pair
+    pair.a.stop()
+    with pair.b.connect() as connection:
+        connection.execute("SELECT pg_promote(true, 30)")
+    finish = PostgresServer.finish_fresh
+
+    def die(server: PostgresServer, fresh: Path) -> None:
+        if is_in_place:
+            finish(server, fresh)
+        raise Died
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PostgresServer, "finish_fresh", die)
+        with pytest.raises(Died):
+            pair.rebuild(pair.a)
+    pair.stop()
+    pair.start()
+
+    assert pair.primary is pair.b
+    assert pair.b.is_running
+    assert pair.a.is_standby is is_in_place, "before, it is what it was: an old primary"

@@ -242,7 +242,7 @@ def view_of(
         tone=STATE_TONES[status.state] if status.primary.is_writable else "alarm",
         headline=headline_of(status),
         detail=detail_of(status),
-        remedy=REMEDIES.get(status.state, ""),
+        remedy=REMEDIES.get(status.state, "") if status.primary.is_reachable else "",  # the detail names what to do
         read_only="" if status.primary.is_writable else status.primary.problem or "The primary takes no writes now.",
         risk=risk_of(status.at_risk, money),
         primary=_side(status, status.primary, status.replica, place=HERE),
@@ -624,6 +624,8 @@ def _link_note(status: Status) -> str:
         return "Nothing leaves until you resume."
     if status.state is State.OUTAGE:
         return f"Nothing crosses for {seconds_text(status.link.out_for_seconds)} more."
+    if not status.primary.is_reachable:
+        return "There is nobody to carry for."
     if status.state is State.FAILING and status.is_wal:
         return "It connects again by itself."
     if status.state is State.FAILING:

@@ -208,6 +208,7 @@ def primary_stops_at_once(shop: PairShop, check: Check) -> None:
     check(shop.repository.why_read_only(), "the shop is said to take writes")
     status = shop.status()
     check(not status.primary.is_reachable and "Promote" in status.sentence, status.sentence)
+    check(status.state is State.FAILING, f"without a primary the pair is said to be {status.state}")
     shop.machine.start_server("a")
     check.awaits(lambda: refused(lambda: shop.sell(product)) is None, "it takes writes again")
     check({order.number for order in orders} < shop.numbers(shop.a), "a confirmed order is gone")

@@ -92,7 +92,8 @@ class PostgresReplication:
         unavailable = {**self._knobs.unavailable(), "history": NO_HISTORY}
         retry = Retry(attempts=0, error="", next_in_seconds=0.0)
         if state is State.FAILING:
-            retry = Retry(attempts=1, error=picture.far_problem or "nothing streams to it", next_in_seconds=1.0)
+            why = picture.far_problem or picture.near_problem or "nothing streams to it"
+            retry = Retry(attempts=1, error=why, next_in_seconds=1.0)
         return Status(
             at=_timestamp(now),
             state=state,
@@ -138,9 +139,11 @@ class PostgresReplication:
             return State.PAUSED
         if link.is_out:
             return State.OUTAGE
-        if picture.near is None:
-            return State.BEHIND if picture.missing else State.IN_SYNC
-        if picture.near.sender is None or picture.near.sender.state not in ("streaming", "catchup"):
+        if (
+            picture.near is None
+            or picture.near.sender is None
+            or picture.near.sender.state not in ("streaming", "catchup")
+        ):
             return State.FAILING
         return State.BEHIND if picture.missing else State.IN_SYNC
 

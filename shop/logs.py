@@ -23,8 +23,14 @@ _PATH_LENGTH_MAX = 200
 _UNLOGGED = frozenset(("/healthz", "/readyz", "/metrics"))  # asked each second by machines, and never news
 
 # waitress warns of each request that has to wait for a thread (thousands of lines a second under load: the depth is a metric
-# instead), APScheduler of each tick that finds the last one still at work (which is how the schedule is meant to run).
-_QUIETER = {"waitress": logging.WARNING, "waitress.queue": logging.ERROR, "apscheduler": logging.ERROR}
+# instead), APScheduler of each tick that finds the last one still at work (which is how the schedule is meant to run), psycopg of
+# each pipeline that a refused statement ended (a key that was taken: its error is the answer, and is given).
+_QUIETER = {
+    "waitress": logging.WARNING,
+    "waitress.queue": logging.ERROR,
+    "apscheduler": logging.ERROR,
+    "psycopg": logging.ERROR,
+}
 
 
 def configure(*, fd: int = 2, level: int = logging.INFO) -> None:

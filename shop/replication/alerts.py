@@ -147,6 +147,11 @@ def _late_seconds(status: Status) -> float:
 
 
 def _headroom_used(status: Status) -> float:
+    headroom = status.headroom
+    if (
+        status.is_wal and headroom is not None and headroom.left_bytes is not None
+    ):  # what is kept, is kept for the replica
+        return headroom.kept_bytes / max(1, headroom.kept_bytes + max(0, headroom.left_bytes))
     if not status.journal_limit_bytes or not status.lag.commits:
         return 0.0  # what nobody needs any more is cut without harm
     return status.primary.journal_bytes / status.journal_limit_bytes

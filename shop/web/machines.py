@@ -173,9 +173,29 @@ def _replication(status: Status) -> Iterator[Metric]:
     yield _gauge("shop_lag_commits", "Commits the replica is behind.", status.lag.commits)
     yield _gauge("shop_lag_oldest_seconds", "Age of the oldest commit not applied.", status.lag.oldest_seconds)
     yield _gauge("shop_lag_stalled_seconds", "Time without progress while some is due.", status.lag.stalled_seconds)
+    yield from _stages(status)
+    if status.headroom is not None:
+        yield _gauge("shop_log_kept_bytes", "Log kept for the replica.", status.headroom.kept_bytes)
+        if status.headroom.left_bytes is not None:
+            yield _gauge(
+                "shop_log_left_bytes", "Until it is cut although the replica needs it.", status.headroom.left_bytes
+            )
     yield _gauge("shop_link_delay_seconds", "The link's delay.", status.link.delay_seconds)
     yield _gauge("shop_link_paused", "1 while an operator holds the link.", float(status.link.is_paused))
     yield _gauge("shop_replication_retry_attempts", "Failures in a row; 0 when well.", status.retry.attempts)
+
+
+def _stages(status: Status) -> Iterator[Metric]:
+    """The lags apart, where the status tells them apart."""
+    behind = GaugeMetricFamily("shop_stage_behind_bytes", "How far a stage is behind the primary.", labels=("stage",))
+    seconds = GaugeMetricFamily("shop_stage_seconds", "Age of the oldest commit it has not reached.", labels=("stage",))
+    for stage in status.stages:
+        if stage.behind_bytes is not None:
+            behind.add_metric((stage.name,), stage.behind_bytes)
+        if stage.seconds is not None:
+            seconds.add_metric((stage.name,), stage.seconds)
+    if status.stages:
+        yield from (behind, seconds)
 
 
 def _alerts(alerts: Alerts) -> Metric:

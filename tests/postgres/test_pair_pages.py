@@ -102,6 +102,23 @@ def test_on_servers_of_ones_own_what_needs_their_operator_is_switched_off_with_t
     shop.side.knobs.forget()
 
 
+def test_the_metrics_tell_the_lags_apart(shop: PairShop) -> None:
+    shop.replication.pause()
+    keep_admin(shop.repository)
+    wait_until(lambda: shop.status().at_risk.commits == 0)
+
+    lines = dict(
+        line.rsplit(" ", 1)
+        for line in app_of(shop).test_client().get("/metrics").text.splitlines()
+        if not line.startswith("#")
+    )
+
+    assert float(lines['shop_stage_behind_bytes{stage="flushed"}']) == 0
+    assert float(lines['shop_stage_behind_bytes{stage="replayed"}']) > 0
+    assert float(lines['shop_stage_seconds{stage="replayed"}']) > 0
+    assert float(lines["shop_log_left_bytes"]) > 1_000_000
+
+
 def test_promoting_on_the_page_shows_the_invoice_of_a_real_failover(own_shop: PairShop) -> None:
     admin = admin_of(own_shop)
     own_shop.replication.set_delay(1.5)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from shop.clock import ManualClock
 from shop.errors import SettingError
 from shop.replication.alerts import CALM_SECONDS, LAG_COMMITS, RETRIES, RULES, STALLED_SECONDS, Alerts, Rounds
-from shop.replication.contract import Alert, Lag, Link, Retry, State, Status
+from shop.replication.contract import Alert, Headroom, Lag, Link, Retry, State, Status
 from shop.replication.notify import Notifier
 from tests.web.replication_fakes import a_side, a_status
 
@@ -267,3 +267,11 @@ def test_apprise_is_not_loaded_before_there_is_an_address() -> None:
 def test_the_status_without_the_new_figures_is_well() -> None:
     plain = msgspec.structs.replace(a_status(), diverged_records=0, journal_limit_bytes=0)
     assert [rule.name for rule in RULES if rule.measure(plain) >= rule.raise_at] == []
+
+
+def test_a_write_ahead_log_that_is_kept_beyond_its_bound_is_told_by_what_is_left() -> None:
+    near_the_end = Headroom("standby_b", False, "unreserved", kept_bytes=900, left_bytes=100)
+    [rule] = [rule for rule in RULES if rule.name == "journal-headroom"]
+
+    assert rule.measure(a_status(is_wal=True, headroom=near_the_end)) == 0.9
+    assert rule.measure(a_status(is_wal=True, headroom=msgspec.structs.replace(near_the_end, left_bytes=None))) == 0.0

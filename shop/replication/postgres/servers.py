@@ -21,6 +21,7 @@ CONNECT_SECONDS_MAX = 2
 ANSWER_SECONDS_MAX = 5
 SILENT_SECONDS_MAX = 1  # longer than a server needs to give up a statement: one that is stopped keeps no timeout
 CALM_SECONDS = 0.5  # after a failure, before the next try
+CALM_TIMES = 4  # the same, in units of how long the failure took
 
 Rows = list[tuple[Any, ...]]
 
@@ -44,7 +45,7 @@ class Server:
         self._options = conninfo.conninfo_to_dict(url).get("options") or ""
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._failed: tuple[float, str] | None = None
+        self._failed: tuple[float, str] | None = None  # until when it is not asked again, and why
 
     def ask(self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Rows:
         """The rows of one statement, which is a transaction of its own. Raises `Unreachable`."""
@@ -100,19 +101,20 @@ class Server:
             sentence = self._sentence(error)
             if _is_lost(error):
                 self._drop()
-                self._failed = (time.monotonic(), sentence)
+                self._note_failure(error, 0.0)
             raise Unreachable(sentence) from error
 
     def _open(self) -> Connection:
         if self._connection is not None and not self._connection.closed:
             return self._connection
-        if self._failed is not None and time.monotonic() - self._failed[0] < CALM_SECONDS:
+        began = time.monotonic()
+        if self._failed is not None and began < self._failed[0]:
             raise Unreachable(self._failed[1])
         try:
             self._connection = self._connect(ANSWER_SECONDS_MAX)
         except psycopg.OperationalError as error:
-            self._failed = (time.monotonic(), self._sentence(error))
-            raise Unreachable(self._failed[1]) from error
+            self._note_failure(error, time.monotonic() - began)
+            raise Unreachable(self._sentence(error)) from error
         self._failed = None
         return self._connection
 
@@ -130,6 +132,10 @@ class Server:
         # Nothing asked here may wait for the far side. By SET, so that the server's own value can still be seen as the one to reset to.
         connection.execute("SET synchronous_commit TO local")
         return connection
+
+    def _note_failure(self, error: psycopg.Error, seconds: float) -> None:
+        """A machine that does not even refuse costs each try some time: it is tried less often."""
+        self._failed = (time.monotonic() + max(CALM_SECONDS, CALM_TIMES * seconds), self._sentence(error))
 
     def _drop(self) -> None:
         if self._connection is not None:

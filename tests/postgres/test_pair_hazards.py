@@ -16,7 +16,8 @@ from shop.cluster.pair import Pair
 from shop.cluster.server import PostgresServer
 from shop.errors import WritesUnavailable
 from shop.replication.contract import Mode
-from shop.replication.postgres import servers
+from shop.replication.postgres import failover, servers
+from shop.replication.postgres.knobs import ClusterOperator
 from shop.replication.postgres.servers import Server
 from shop.repository.postgres import repository
 from shop.repository.postgres.connection import Connection, begin_writing, commit
@@ -178,3 +179,52 @@ def test_a_copy_that_was_just_put_in_place_is_never_taken_for_a_primary(
     assert pair.primary is pair.b
     assert pair.b.is_running
     assert pair.a.is_standby is is_in_place, "before, it is what it was: an old primary"
+
+
+def nobody_runs_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClusterOperator, "is_there", lambda _: False)
+
+
+def carts_left(shop: PairShop) -> set[str]:
+    return {
+        op.id
+        for invoice in shop.failover.invoices()
+        for commit in invoice.commits
+        for op in shop.failover._folder.commit(commit.id).ops
+        if op.collection == "carts"
+    }
+
+
+def test_what_is_committed_to_an_old_primary_after_the_promotion_by_who_was_let_in_before_is_on_the_invoice(
+    own_shop: PairShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On somebody's own servers nobody stops it."""
+    monkeypatch.setattr(failover, "WRITERS_SECONDS_MAX", 0.2)
+    nobody_runs_the_servers(monkeypatch)
+
+    with own_shop.repository.update() as unit:
+        unit.put_cart(a_cart(id="late"))
+        own_shop.failover.promote(by="admin")
+
+    wait_until(lambda: own_shop.failover.unsettled() is None, what="the old primary to be asked")
+    assert carts_left(own_shop) == {"late"}
+    with own_shop.repository.view() as unit:
+        assert unit.cart("late") is None
+
+
+def test_what_is_older_than_all_that_the_new_primary_has_is_on_the_invoice(
+    own_shop: PairShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_shop.settle()
+    own_shop.machine.wan.cut(60)
+    keep(own_shop.repository, a_cart(id="first"))
+    nobody_runs_the_servers(monkeypatch)
+    own_shop.machine.kill_server("a")
+    own_shop.failover.promote(by="admin")
+    own_shop.side.pair.primary.ask("SELECT pg_logical_emit_message(false, '', repeat(' ', 1000000))")
+    keep(own_shop.repository, a_cart(id="second"))
+
+    monkeypatch.undo()
+
+    wait_until(lambda: own_shop.failover.unsettled() is None, what="the old primary to be asked")
+    assert carts_left(own_shop) == {"first"}

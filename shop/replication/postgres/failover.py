@@ -27,6 +27,7 @@ from shop.errors import Conflict
 from shop.replication import losing
 from shop.replication.contract import Invoice, LostCommit, Promotion, Unsettled
 from shop.replication.losing import Left, LostFolder
+from shop.replication.postgres import pruning
 from shop.replication.postgres.knobs import SIDES, Operator
 from shop.replication.postgres.modes import ModeState
 from shop.replication.postgres.pair import Roles, ServerPair
@@ -54,6 +55,12 @@ SELECT count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
    AND (backend_xid IS NOT NULL OR state LIKE 'idle in transaction%%')
 """
+_BEGUN = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND backend_type = 'client backend' AND xact_start < %s
+"""
+# Of fewer rows none was ever pruned: then what is older than all that is here was lost as well.
+_OLDEST = "SELECT CASE WHEN count(*) < %(kept)s THEN 0 ELSE min(lsn) END FROM commits"
 _ROWS = "SELECT id, timeline, lsn, at, operations FROM commits WHERE id = ANY(%s)"
 
 _log = structlog.get_logger("failover")
@@ -350,15 +357,25 @@ class PostgresFailover(Review):
                 " shop remembers is listed."
             )
         with old.fresh(autocommit=True) as connection:
+            self._wait_for_those_let_in(connection)
             lost = self._keep_what_was_lost(connection)
         self._amend(is_told=True, problem="")
         return lost
+
+    def _wait_for_those_let_in(self, old: Connection) -> None:
+        """Nobody stopped it: who passed the fence before the roles moved may still commit there. Who begins now does not pass."""
+        now = _one(old, "SELECT clock_timestamp()")
+        deadline = self._clock.monotonic() + WRITERS_SECONDS_MAX
+        while old.execute(_BEGUN, (now,)).fetchone() != (0,):
+            if self._clock.monotonic() > deadline:
+                raise Conflict("what began there before the failover has not ended yet.")
+            self._wait(0.02)
 
     def _keep_what_was_lost(self, old: Connection) -> list[Commit]:
         """Compare as sets: neither the places in the log nor the times are in the order of the commits."""
         there = {id for (id,) in old.execute("SELECT id FROM commits").fetchall()}
         here = {id for (id,) in self._pair.primary.ask("SELECT id FROM commits")}
-        [(oldest,)] = self._pair.primary.ask("SELECT coalesce(min(lsn), 0) FROM commits")
+        [(oldest,)] = self._pair.primary.ask(_OLDEST, {"kept": pruning.KEPT})
         rows = old.execute(_ROWS, (sorted(there - here),)).fetchall()
         left = [
             Left(str(id), timeline, lsn, at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), decode(operations))

@@ -224,16 +224,24 @@ class Bench:
 
     def switch_back(self) -> Promotion:
         """To the side that was primary before the drill, without any loss."""
-        return switch_back(self._parts, self.by)
+        return switch_back(self._parts, self.by, self._teller.wait)
 
     def review_others(self) -> str:
         """Enter again what other people lost by the drill's promotion; a sentence about it, "" when there was nothing."""
         return review(self._parts, self.setting, self.by, own="")
 
 
-def switch_back(parts: Parts, by: str) -> Promotion:
+def await_replica(parts: Parts, wait: Callable[[float], None]) -> None:
+    """Until the other side answers: one that was left by a promotion may take a moment to come back. Not for ever: who needs it says so."""
+    deadline = parts.clock.monotonic() + WAIT_SECONDS_MAX
+    while not parts.replication.status().replica.is_reachable and parts.clock.monotonic() < deadline:
+        wait(LOOK_SECONDS)
+
+
+def switch_back(parts: Parts, by: str, wait: Callable[[float], None]) -> Promotion:
     """Everything crosses at once, then the roles change. Raises `Conflict` as `switch_over` does."""
     assert parts.failover is not None  # noqa: S101 - who changed the roles had one
+    await_replica(parts, wait)
     parts.replication.sync_now()
     return parts.failover.switch_over(by=by)
 

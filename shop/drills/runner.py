@@ -9,7 +9,7 @@ import structlog
 from msgspec.structs import replace
 
 from shop.drills import setting as settings
-from shop.drills.bench import Bench, Broken, Stopped, review, switch_back
+from shop.drills.bench import Bench, Broken, Stopped, await_replica, review, switch_back
 from shop.drills.catalog import BY_NAME, DRILLS
 from shop.drills.folder import DrillFolder
 from shop.drills.goods import Goods
@@ -240,7 +240,7 @@ class Drills:
         yield "the copy", self._make_whole
         if setting.has_changed_primary:
             if _is_away(setting, parts.replication.status()):
-                yield "the roles", lambda: switch_back(parts, by)
+                yield "the roles", lambda: switch_back(parts, by, self._wait)
             yield "the writes left behind", lambda: review(parts, setting, by, own=LEFT_BY_DRILL)
         yield "the goods", Goods(parts.repository, parts.clock, parts.currency).sweep
         yield "the copy", self._make_whole
@@ -248,6 +248,7 @@ class Drills:
     def _make_whole(self) -> None:
         """Both sides are equal, and known to be."""
         replication = self.parts.replication
+        await_replica(self.parts, self._wait)
         try:
             replication.sync_now()
         except ShopError:

@@ -14,8 +14,9 @@ import pytest
 
 from shop.cluster.pair import Pair
 from shop.cluster.server import PostgresServer
-from shop.errors import WritesUnavailable
+from shop.errors import Conflict, WritesUnavailable
 from shop.replication.contract import Mode
+from shop.replication.losing import LostFolder
 from shop.replication.postgres import failover, servers
 from shop.replication.postgres.knobs import ClusterOperator
 from shop.replication.postgres.servers import Server
@@ -228,3 +229,25 @@ def test_what_is_older_than_all_that_the_new_primary_has_is_on_the_invoice(
 
     wait_until(lambda: own_shop.failover.unsettled() is None, what="the old primary to be asked")
     assert carts_left(own_shop) == {"first"}
+
+
+def test_an_old_primary_is_not_rebuilt_before_what_only_it_has_is_kept(
+    own_shop: PairShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_shop.settle()
+    own_shop.machine.wan.cut(60)
+    keep(own_shop.repository, a_cart(id="left"))
+
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(LostFolder, "keep_commits", full)
+        own_shop.failover.promote(by="admin")
+        with pytest.raises(Conflict, match=r"not written over.*No space left"):
+            own_shop.replication.resync()
+
+    own_shop.machine.wan.mend()
+    wait_until(lambda: own_shop.failover.is_complete, what="it to rejoin")
+    assert carts_left(own_shop) == {"left"}
+    own_shop.replication.resync()

@@ -76,6 +76,7 @@ class PostgresSide:
             clock=clock,
             currency=currency,
         )
+        self.replication.erasing = self.failover.erasing
         self.reads = PostgresReads(
             self.watch,
             lambda number: repository.view_on(servers.all[number]),

@@ -163,6 +163,21 @@ class PostgresFailover(Review):
         except BlockingIOError:
             raise Conflict("The roles are being changed already.") from None
 
+    @contextmanager
+    def erasing(self) -> Iterator[None]:
+        """Around what writes over the server that is not primary. Raises `Conflict` while it may have what nobody else has."""
+        try:
+            with held(self._lock, seconds=LOCK_SECONDS_MAX):
+                pending = self._file.read().pending
+                if pending is not None and not pending.is_told:
+                    raise Conflict(
+                        f"{self._pair.servers[pending.side].name} was the primary, and what only it has is {NOT_YET_KNOWN}: it is"
+                        f" not written over. {pending.problem}".rstrip()
+                    )
+                yield
+        except BlockingIOError:
+            raise Conflict("The roles are being changed at this moment.") from None
+
     def _follows_by_now(self) -> bool:
         """Whether somebody made the old primary follow although it had not been asked."""
         try:

@@ -1,6 +1,7 @@
 """Streaming replication as `contract.Replication`: what the watch saw, in the words of the shop, and the knobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from uuid import UUID
@@ -69,6 +70,7 @@ class PostgresReplication:
         self._operations = watch.operations
         self._checked = checked
         self.gate = gate
+        self.erasing: Callable[[], AbstractContextManager[None]] = nullcontext  # around what writes over the standby
 
     # ---- what can be seen
 
@@ -350,7 +352,8 @@ class PostgresReplication:
 
     def resync(self) -> None:
         """A new base backup; it needs the one who runs the servers. Raises `Conflict`."""
-        self._knobs.rebuild(self._watch.pair)
+        with self.erasing():
+            self._knobs.rebuild(self._watch.pair)
         self._watch.picture(fresh=True)
         self._checked.change(lambda _: Checked())
 

@@ -1,6 +1,6 @@
-"""A server process for the benchmark: `python -m bench.serve hello` or `python -m bench.serve shop FOLDER PRODUCTS`.
+"""A server process for the benchmark: `python -m bench.serve hello`, or `shop FOLDER PRODUCTS`, or `commits FOLDER PRODUCTS`.
 
-Both run behind the same server with the same settings. It prints its address and serves until it is killed.
+All run behind the same server with the same settings. It prints its address and serves until it is killed.
 """
 
 import sys
@@ -10,7 +10,8 @@ from flask import Flask
 
 from shop.clock import SystemClock
 from shop.config import Config
-from shop.models import Category, Product, timestamp
+from shop.ids import new_checkout_key, new_id
+from shop.models import Cart, Category, Product, timestamp
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.pair import Pair, open_pair
 from shop.replication.schedule import Schedule
@@ -75,9 +76,33 @@ def shop(folder: Path, products: int) -> Flask:
     return factory.create_app(services, secret_key="x" * 32)
 
 
+def commits(folder: Path, products: int) -> Flask:
+    """A bare Flask whose one view keeps a cart as the shop does, durable and shown, and does nothing else: no order can be cheaper.
+
+    The file is as long as that of a shop with a thousand orders.
+    """
+    app = Flask("commits")
+    _, repository = open_shop(folder, products)
+    now = timestamp(SystemClock().now())
+    with repository.update() as unit:
+        for number in range(2000):
+            unit.put_cart(Cart(id=f"cart-{number}", checkout_key=new_checkout_key(), updated_at=now))
+
+    @app.get("/")
+    def commit() -> str:
+        with repository.update() as unit:
+            unit.put_cart(Cart(id=new_id(), checkout_key=new_checkout_key(), updated_at=now))
+        return "kept"
+
+    return app
+
+
 def main(what: str, *more: str) -> None:
     listener = bind("127.0.0.1", 0)
-    app = hello() if what == "hello" else shop(Path(more[0]), int(more[1]))
+    if what == "hello":
+        app = hello()
+    else:
+        app = (commits if what == "commits" else shop)(Path(more[0]), int(more[1]))
     print(url_of(listener), flush=True)
     Server(app, listener).run()
 

@@ -47,8 +47,8 @@ def serving(*what: str) -> Iterator[str]:
 
 
 @contextmanager
-def shop(products: int) -> Iterator[str]:
-    with a_folder() as folder, serving("shop", str(folder), str(products)) as address:
+def shop(products: int, what: str = "shop") -> Iterator[str]:
+    with a_folder() as folder, serving(what, str(folder), str(products)) as address:
         yield address
 
 
@@ -100,15 +100,21 @@ def page_vs_hello() -> Result:
 
 def order_vs_hello() -> Result:
     """A new shop each round: db.json stays small, so that each order waits for it as the design promises."""
-    pairs = []
+    pairs, commits = [], []
     with serving("hello") as hello:
         for _ in range(ROUNDS + 1):
             with shop(100) as ours:
                 pairs.append((load(ours, "order"), load(hello, "get")))
+            with shop(100, "commits") as bare:
+                commits.append(load(bare, "get"))
     ratio = statistics.median(mine / theirs for mine, theirs in pairs[1:])
     details = {
         "orders_per_s": statistics.median(mine for mine, _ in pairs[1:]),
         "hello_per_s": statistics.median(theirs for _, theirs in pairs[1:]),
+        "bare_commits_per_s": statistics.median(commits[1:]),
+        "limit_by_commits": statistics.median(
+            bare / theirs for bare, (_, theirs) in zip(commits[1:], pairs[1:], strict=True)
+        ),
     }
     return Result("order_vs_hello", ratio, "durable orders", at_least=0.25, details=details)
 

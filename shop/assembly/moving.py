@@ -124,9 +124,12 @@ class House:
     def _last_running(self, records: Records) -> int:
         """The highest running number that was ever issued here, in whatever timeline, as far as anything tells."""
         counter = records["counters"].get(ORDER_COUNTER)
+        return max([counter.value if counter else 0, self._last_lost(), *map(_running, records["orders"])])
+
+    def _last_lost(self) -> int:
+        """The highest running number of an order that a failover left behind: some customer holds it."""
         lost = [op for commit in LostFolder(self._config.instance).commits() for op in commit.ops]
-        numbers = [*records["orders"], *(id for collection, id, _ in lost if collection == "orders")]
-        return max([counter.value if counter else 0, *map(_running, numbers)])
+        return max([_running(op.id) for op in lost if op.collection == "orders"], default=0)
 
     def _standby_sentence(self) -> str:
         deadline = time.monotonic() + STANDBY_SECONDS_MAX
@@ -151,7 +154,7 @@ class House:
                             unit.put(name, id, record)
                     done += len(batch)
                     show(done, total)
-            if last := database.last_number():
+            if last := max(database.last_number(), self._last_lost()):
                 with store.update() as unit:
                     unit.put("counters", ORDER_COUNTER, Counter(id=ORDER_COUNTER, value=last))
             copy = beside / "copy.json"

@@ -7,21 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from shop import admins
+from shop.assembly import moving
 from shop.assembly.moving import House, open_house
 from shop.clock import ManualClock
 from shop.cluster.machine import Machine
 from shop.config import Config
 from shop.demo.seed import seed
 from shop.errors import SettingError
+from shop.replication.losing import Left, LostFolder
 from shop.replication.pair import open_pair
 from shop.repository.embedded import EmbeddedRepository
 from shop.repository.postgres.bulk import Bulk
 from shop.repository.postgres.opening import open_repository
 from shop.repository.postgres.repository import PostgresRepository
 from shop.units import ReadUnit
-from tests.builders import NOW, a_category, a_product, keep, keep_cart, order_of, product_in
+from tests.builders import NOW, a_category, a_product, keep, keep_cart, keep_products, order_of, product_in
 from tests.e2e.shop_process import ROOT
 
 
@@ -216,6 +219,35 @@ def test_a_shop_moves_back_and_its_old_files_are_kept(instance, clock, house, da
     sold_here = order_of(EmbeddedRepository(pair.primary), (product, 1))
     pair.close()
     assert int(sold_here.number.rpartition("-")[2]) > int(sold_there.number.rpartition("-")[2])
+
+
+def test_a_shop_that_moved_back_issues_no_number_of_an_order_that_a_failover_left_behind(
+    instance, clock, house, database
+):
+    mug = a_product()
+    keep_products(database, mug)
+    order = order_of(database, (mug, 1))
+    lost = replace(order, number="A3-10700")
+    LostFolder(instance).keep_commits([Left("c", 3, 7, "2026-01-01T00:00:00.000000Z", [("orders", lost.number, lost)])])
+
+    house.move_back(quiet, yes)
+
+    pair = open_pair(instance, clock)
+    with EmbeddedRepository(pair.primary).update() as unit:
+        assert unit.next_order_number() == "A3-10701"
+    pair.close()
+
+
+def test_a_move_waits_for_no_standby(instance, clock, house, postgres_machine, monkeypatch):
+    """The last mode stays set in the database; nobody releases who waits there while no shop runs."""
+    fill(instance, clock)
+    with postgres_machine.pair.a.connect() as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        connection.execute("SELECT pg_reload_conf()")
+    postgres_machine.stop_server("b")
+    monkeypatch.setattr(moving, "STANDBY_SECONDS_MAX", 0)
+
+    assert "has not got all of them yet" in house.move(quiet, no)
 
 
 def test_the_command_moves_to_the_cluster_that_runs_on_the_folder(instance, clock, database):

@@ -106,6 +106,9 @@ def _transaction(server: Server, begin: str) -> Iterator[Connection]:
     try:
         connection.answer_seconds_max = float("inf")
         connection.execute("SET statement_timeout = 0")
+        connection.execute(
+            "SET synchronous_commit = local"
+        )  # perhaps no standby is there, and nobody who keeps the modes
         connection.execute("SET idle_in_transaction_session_timeout = 0")
         connection.execute(f"SET lock_timeout = '{LOCK_SECONDS_MAX}s'".encode())
         connection.execute(begin.encode())

@@ -51,6 +51,9 @@ def migrate(connection: Connection) -> list[str]:
 
     Raises `SettingError` when the database is of a newer shop, or was migrated by files that are not ours.
     """
+    connection.execute(
+        "SET synchronous_commit = local"
+    )  # nobody keeps the modes yet: the wait for a dead standby would not end
     _lock(connection)
     try:
         connection.execute(_TABLE)

@@ -117,6 +117,25 @@ def test_a_promoted_standby_is_found_and_a_restarted_old_primary_is_fenced_off(
     assert repository.servers.roles.primary == 1
 
 
+def test_a_standby_that_was_promoted_by_hand_is_agreed_on_when_both_are_asked(
+    postgres_pair: Pair, repository: PostgresRepository
+) -> None:
+    """Both could take writes then: the shop changes sides when the old one fails or at a start, and not by itself."""
+    keep(repository, a_cart(id="before"))
+    until(lambda: has_crossed(repository, "before"))
+    promote_b(postgres_pair)
+    keep(repository, a_cart(id="meanwhile"))
+    assert repository.servers.roles.primary == 0
+
+    repository.servers.look()
+    keep(repository, a_cart(id="after"))
+
+    assert (repository.servers.roles.primary, repository.servers.roles.timeline) == (1, 2)
+    with psycopg.connect(postgres_pair.b.url()) as b, psycopg.connect(postgres_pair.a.url()) as a:
+        found = "SELECT count(*) FROM carts WHERE id = 'after'"
+        assert (a.execute(found).fetchone(), b.execute(found).fetchone()) == ((0,), (1,))
+
+
 def test_addresses_may_change_places(postgres_pair: Pair, repository: PostgresRepository, tmp_path: Path) -> None:
     keep(repository, a_cart(id="before"))
 

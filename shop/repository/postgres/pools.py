@@ -361,7 +361,7 @@ def _ask(server: Server) -> _Answer | None:
             position, is_standby = begin_writing(connection)
             return _Answer(connection.system, position.timeline, is_standby)
     except psycopg.OperationalError as error:
-        server.failed(str(error))
+        server.refused(str(error))
         return None
 
 

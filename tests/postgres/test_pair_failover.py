@@ -41,7 +41,7 @@ def test_promoting_loses_exactly_what_the_invoice_says_and_the_old_primary_rejoi
     stocked(own_shop)
     kept = sell(own_shop, 2)
     own_shop.cross()
-    own_shop.replication.set_delay(1.5)
+    own_shop.replication.set_delay(0.8)
     lost = sell(own_shop, 3)
 
     promotion = own_shop.failover.promote(by=BY, expected_timeline=1)
@@ -63,7 +63,7 @@ def test_promoting_loses_exactly_what_the_invoice_says_and_the_old_primary_rejoi
 
 def test_a_lost_order_is_entered_again_once(own_shop: PairShop) -> None:
     stocked(own_shop)
-    own_shop.replication.set_delay(1.5)
+    own_shop.replication.set_delay(0.8)
     [number] = sell(own_shop)
     own_shop.failover.promote(by=BY)
     [commit] = [one for one in own_shop.failover.invoices()[0].commits if one.order_number == number]
@@ -81,7 +81,7 @@ def test_a_lost_order_is_entered_again_once(own_shop: PairShop) -> None:
 
 def test_a_killed_primary_is_survived(own_shop: PairShop) -> None:
     stocked(own_shop)
-    own_shop.replication.set_delay(1.5)
+    own_shop.replication.set_delay(0.8)
     lost = sell(own_shop, 2)
     own_shop.machine.kill_server("a")
     with pytest.raises(WritesUnavailable):
@@ -156,7 +156,7 @@ def test_a_worker_that_dies_in_the_middle_is_made_up_for_by_the_next(
     stocked(own_shop)
     kept = sell(own_shop)
     own_shop.cross()
-    own_shop.replication.set_delay(1.5)
+    own_shop.replication.set_delay(0.8)
     lost = sell(own_shop, 2)
     own_shop.leader.stop()
 
@@ -201,7 +201,7 @@ def test_without_anybody_to_ask_the_old_primary_the_invoice_is_not_yet_known(
     own_shop: PairShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stocked(own_shop)
-    own_shop.replication.set_delay(1.5)
+    own_shop.replication.set_delay(0.8)
     lost = sell(own_shop)
     wait_until(lambda: own_shop.status().at_risk.orders == 1)
     own_shop.machine.kill_server("a")
@@ -225,7 +225,7 @@ def test_without_anybody_to_ask_the_old_primary_the_invoice_is_not_yet_known(
 
 def test_a_server_promoted_by_hand_is_noticed_and_what_was_lost_is_found(own_shop: PairShop) -> None:
     stocked(own_shop)
-    own_shop.replication.set_delay(1.5)
+    own_shop.replication.set_delay(0.8)
     lost = sell(own_shop)
     own_shop.machine.kill_server("a")
     with own_shop.machine.pair.b.connect() as connection:

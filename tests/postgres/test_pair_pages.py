@@ -80,6 +80,14 @@ def test_a_test_write_is_followed_to_its_page(shop: PairShop) -> None:
 
     assert followed.status == 200
     assert "Arrived" in followed.text
+    shop.replication.resume()
+    shop.cross()
+    admin.get(ROOT).send(f"{ROOT}/verify")
+    journey = shop.laboratory.journey(commit.timeline, commit.lsn)
+    assert journey is not None
+    assert [step.is_done for step in journey.steps] == [True] * 5
+    after = [step.after_seconds for step in journey.steps if step.name in ("arrived", "applied")]
+    assert after[0] is not None and after[1] is not None and 0 <= after[0] <= after[1]
     assert admin.get(f"{ROOT}/commits/9-9").status == 404
 
 

@@ -159,7 +159,7 @@ def test_a_primary_that_is_gone_is_replaced_by_the_standby_and_the_page_says_so(
 def test_a_write_that_a_failover_lost_is_told_once_and_one_that_survived_is_not(own_shop: PairShop) -> None:
     kept_id, kept = wrote(own_shop)
     own_shop.cross()
-    own_shop.replication.set_delay(1.5)
+    own_shop.replication.set_delay(0.8)
     _, lost = wrote(own_shop, "Kettle")
     own_shop.failover.promote(by="admin")
 

@@ -149,6 +149,7 @@ def test_a_divergence_is_found_by_content(own_shop: PairShop) -> None:
     product, other = a_product(name="Teapot", stock=10), a_product(name="Kettle")
     keep(own_shop.repository, product, other)
     own_shop.cross()
+    own_shop.leader.stop()  # it would go on from the server that was promoted
     standby = own_shop.machine.pair.b
     with standby.connect("shop") as connection:  # promoted by hand, behind the back of the shop, it takes any change
         connection.execute("SELECT pg_promote(true, 30)")

@@ -63,7 +63,7 @@ class PostgresSide:
         )
         self.watcher = Watcher(self.modes, self.watch, why_cut=self.knobs.why_cut)
         self.laboratory = PostgresLaboratory(
-            self.watch, self.knobs, self.gate, self.modes, self.watcher, clock=clock, currency=currency
+            self.watch, self.knobs, self.gate, self.modes, self.watcher, checked, clock=clock, currency=currency
         )
         self.failover = PostgresFailover(
             instance,

@@ -1,15 +1,14 @@
 """The knobs of the link, the standby and the writers, and one commit followed end to end: `contract.Laboratory`."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from shop import losses
 from shop.clock import Clock
 from shop.errors import Conflict
 from shop.losses import Op
-from shop.replication.contract import Change, CommitState, Journey, Past, Step
+from shop.replication.contract import Change, Checked, CommitState, Journey, Outcome, Past, Step
 from shop.replication.postgres import modes
 from shop.replication.postgres.knobs import NO_HISTORY, Knobs
 from shop.replication.postgres.look import Row
@@ -32,6 +31,7 @@ class PostgresLaboratory:
         gate: PostgresGate,
         file: SharedFile[ModeState],
         watcher: Watcher,
+        checked: SharedFile[Checked],
         *,
         clock: Clock,
         currency: str,
@@ -41,6 +41,7 @@ class PostgresLaboratory:
         self._gate = gate
         self._file = file
         self._watcher = watcher
+        self._checked = checked
         self._clock = clock
         self._currency = currency
 
@@ -95,11 +96,7 @@ class PostgresLaboratory:
         return Journey(
             timeline=timeline,
             lsn=lsn,
-            state=CommitState.APPLIED
-            if "applied" in done
-            else CommitState.ARRIVED
-            if "arrived" in done
-            else CommitState.IN_FLIGHT,
+            state=_state_of(done),
             summary=losses.summary(ops, self._currency),
             changes=[Change(collection=collection, id=id, is_delete=record is None) for collection, id, record in ops],
             tries=0,
@@ -126,22 +123,38 @@ class PostgresLaboratory:
         sent = picture.near.sender.sent if picture.near and picture.near.sender else None
         has_left = crossing is None or crossing.has_arrived or (sent is not None and row.lsn < sent)
         has_arrived = crossing is None or crossing.has_arrived
-        applied_after = self._applied_after(row.id, picture)
+        landed = next((one for one in picture.recent if one.row.id == row.id), None)
+        arrived = crossing.arrived_monotonic if crossing is not None else landed.arrived_monotonic if landed else None
+        applied = landed.applied_monotonic if landed is not None else None
+        verified = self._verified(row) if crossing is None else None
         return [
             Step(name="committed", at=_timestamp(row.at), after_seconds=0.0, is_done=True),
             Step(name="left", at=None, after_seconds=None, is_done=has_left),
-            _expected("arrived", row, way if crossing is not None and not has_arrived else None, has_arrived),
-            _expected("applied", row, applied_after if crossing is None else max(way, hold), crossing is None),
-            Step(name="verified", at=None, after_seconds=None, is_done=False),
+            _step("arrived", row, self._after(row, arrived, picture) if has_arrived else way, has_arrived),
+            _step(
+                "applied",
+                row,
+                self._after(row, applied, picture) if crossing is None else max(way, hold),
+                crossing is None,
+            ),
+            Step(name="verified", at=verified, after_seconds=None, is_done=verified is not None),
         ]
 
-    def _applied_after(self, id: UUID, picture: Picture) -> float | None:
-        for one in picture.recent:
-            if one.row.id == id and one.applied_monotonic is not None:
-                now = picture.near.at if picture.near else self._clock.now()
-                passed = timedelta(seconds=self._clock.monotonic() - one.applied_monotonic)
-                return max(0.0, (now - passed - one.row.at).total_seconds())
-        return None
+    def _after(self, row: Row, moment: float | None, picture: Picture) -> float | None:
+        """Seconds from the commit to a moment of this process's clock, by the primary's."""
+        if moment is None:
+            return None
+        now = picture.near.at if picture.near else self._clock.now()
+        return max(0.0, (now - timedelta(seconds=self._clock.monotonic() - moment) - row.at).total_seconds())
+
+    def _verified(self, row: Row) -> str | None:
+        """When both sides were found equal with this commit on them, if the last verification found that."""
+        checked = self._checked.read()
+        verdict = checked.verdict
+        if verdict is None or verdict.position is None or verdict.outcome is not Outcome.IN_SYNC:
+            return None
+        is_in = (row.timeline, row.lsn) < (verdict.position.timeline, verdict.position.lsn)
+        return checked.at if is_in else None
 
     def commit_of(self, collection: str, id: str) -> tuple[int, int] | None:
         """Looked for among the last commits; the table is no index of records."""
@@ -156,7 +169,12 @@ class PostgresLaboratory:
         raise Conflict(NO_HISTORY)
 
 
-def _expected(name: str, row: Row, after: float | None, is_done: bool) -> Step:
+def _state_of(done: Set[str]) -> CommitState:
+    states = (("verified", CommitState.VERIFIED), ("applied", CommitState.APPLIED), ("arrived", CommitState.ARRIVED))
+    return next((state for name, state in states if name in done), CommitState.IN_FLIGHT)
+
+
+def _step(name: str, row: Row, after: float | None, is_done: bool) -> Step:
     at = None if after is None else _timestamp(row.at + timedelta(seconds=after))
     return Step(name=name, at=at, after_seconds=after, is_done=is_done)
 

@@ -38,7 +38,11 @@ class Crossing(NamedTuple):
     """A commit that the primary has and the standby's readers do not see."""
 
     row: Row
-    has_arrived: bool
+    arrived_monotonic: float | None  # when it was first seen to be safe there; None: not yet
+
+    @property
+    def has_arrived(self) -> bool:
+        return self.arrived_monotonic is not None
 
 
 class Landed(NamedTuple):
@@ -48,6 +52,7 @@ class Landed(NamedTuple):
     applied_monotonic: float | None  # None: before anybody looked
     is_exact: bool  # it was seen on its way; else it was there at the first look after it was made
     normal_seconds: float = 0.0  # how long that takes, as the knobs stood
+    arrived_monotonic: float | None = None
 
 
 class Picture(NamedTuple):
@@ -99,6 +104,7 @@ class Watch:
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES_KEPT)
         self._first_seen: dict[UUID, int] = {}  # the primary's position when a missing commit was first seen
         self._known_missing: dict[UUID, Row] = {}
+        self._arrived: dict[UUID, float] = {}
         self._recent: deque[Landed] = deque(maxlen=RECENT_KEPT)
         self._landed: set[UUID] = set()
         self._has_compared = False
@@ -221,14 +227,22 @@ class Watch:
         elif far is not None:
             for id in [id for id in self._known_missing if id in far.ids]:
                 self._landed.add(id)
-                self._recent.append(Landed(self._known_missing.pop(id), now, True, self._normal_seconds(far)))
+                self._recent.append(self._landing(self._known_missing.pop(id), far, now))
         if near is not None:
             for id in self._known_missing:
                 self._first_seen.setdefault(id, near.position)
         self._first_seen = {id: place for id, place in self._first_seen.items() if id in self._known_missing}
         reached = self._last_far.flushed if self._last_far is not None else 0
         rows = sorted(self._known_missing.values(), key=lambda row: (row.lsn, row.id))
-        return [Crossing(row, self._first_seen.get(row.id, reached + 1) <= reached) for row in rows]
+        for row in rows:
+            if self._first_seen.get(row.id, reached + 1) <= reached:
+                self._arrived.setdefault(row.id, now)
+        self._arrived = {id: moment for id, moment in self._arrived.items() if id in self._known_missing}
+        return [Crossing(row, self._arrived.get(row.id)) for row in rows]
+
+    def _landing(self, row: Row, far: Far, now: float) -> Landed:
+        """One that was seen on its way and is applied now; it has arrived by now at the latest."""
+        return Landed(row, now, True, self._normal_seconds(far), self._arrived.get(row.id, now))
 
     def _is_thought_missing(self, row: Row, near: Near) -> bool:
         """While the standby does not answer: what it did not show when it did. If it never did, what the log is kept for; whatever
@@ -241,11 +255,13 @@ class Watch:
     def _note_landed(self, near: Near, far: Far, now: float) -> None:
         is_first = not self._has_compared
         self._has_compared = True
-        normal = self._normal_seconds(far)
         for row in near.rows if not is_first else near.rows[-RECENT_KEPT:]:
-            if row.id in far.ids and row.id not in self._landed:
-                was_seen = row.id in self._known_missing
-                self._recent.append(Landed(row, None if is_first else now, was_seen, normal))
+            if row.id not in far.ids or row.id in self._landed:
+                continue
+            if row.id in self._known_missing:
+                self._recent.append(self._landing(row, far, now))
+            else:
+                self._recent.append(Landed(row, None if is_first else now, False, self._normal_seconds(far)))
         self._landed = {row.id for row in near.rows if row.id in far.ids}
 
     def _count(self, server: Server, now: float) -> None:

@@ -251,3 +251,21 @@ def test_an_old_primary_is_not_rebuilt_before_what_only_it_has_is_kept(
     wait_until(lambda: own_shop.failover.is_complete, what="it to rejoin")
     assert carts_left(own_shop) == {"left"}
     own_shop.replication.resync()
+
+
+def test_in_sync_mode_a_new_primary_takes_nothing_before_a_far_side_follows_it(own_shop: PairShop) -> None:
+    own_shop.laboratory.set_mode(Mode.SYNC)
+    keep(own_shop.repository, a_cart())
+    own_shop.leader.stop()
+    own_shop.failover.promote(by="admin")
+
+    with pytest.raises(WritesUnavailable, match="must reach the far side"):
+        keep(own_shop.repository, a_cart())
+
+    again = PairShop(own_shop.machine, mode="sync")
+    try:
+        wait_until(lambda: again.failover.is_complete, what="the old primary to rejoin")
+        wait_until(again.repository.is_writable, what="writes to be taken again")
+        keep(again.repository, a_cart())
+    finally:
+        again.close()

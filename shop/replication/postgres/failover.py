@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from shop.clock import Clock
 from shop.errors import Conflict
 from shop.replication import losing
-from shop.replication.contract import Invoice, LostCommit, Promotion, Unsettled
+from shop.replication.contract import Invoice, LostCommit, Mode, Promotion, Unsettled
 from shop.replication.losing import Left, LostFolder
 from shop.replication.postgres import pruning
 from shop.replication.postgres.knobs import SIDES, Operator
@@ -50,6 +50,7 @@ PROMOTE_SECONDS_MAX = 60
 LOCK_SECONDS_MAX = 2.0  # who looks whether there is something to complete is done sooner
 ACKNOWLEDGED_MAX = 200
 NOT_YET_KNOWN = "not yet known"
+NO_FAR_SIDE = "it does not follow the new primary yet"
 _WRITERS = """
 SELECT count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -290,6 +291,7 @@ class PostgresFailover(Review):
 
     def _promote(self, pending: Pending) -> None:
         new = self._pair.primary
+        self._modes.change(_suspended)  # before anybody can write there: nobody has told it yet to wait for a far side
         try:
             with new.fresh(seconds_max=PROMOTE_SECONDS_MAX + 10, autocommit=True) as connection:
                 _one(connection, f"SELECT pg_promote(true, {PROMOTE_SECONDS_MAX})")
@@ -466,6 +468,11 @@ class PostgresFailover(Review):
         if pending is not None and pending.problem != problem:
             _log.error("the failover is not complete", reason=problem)
             self._amend(problem=problem)
+
+
+def _suspended(modes: ModeState) -> ModeState:
+    """In sync mode nobody writes until the far side follows again: who keeps the modes finds out when it does."""
+    return replace(modes, suspended=modes.suspended or NO_FAR_SIDE) if modes.mode is Mode.SYNC else modes
 
 
 def slot_of(side: int) -> str:

@@ -153,7 +153,7 @@ def _run_model(name: str, make: Callable[[ManualClock], ShopUnderTest], tally: T
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             shops,
             settings=settings(
-                max_examples=runs,
+                max_examples=runs + runs // 8,  # some end before their last step
                 stateful_step_count=STEPS,
                 deadline=None,
                 derandomize=True,

@@ -3,11 +3,14 @@
 import pytest
 from flask import Flask
 
+from shop.cluster.machine import Machine
 from shop.config import Config
 from shop.errors import Conflict
+from shop.replication.contract import Outcome, Policy
 from shop.replication.postgres.knobs import NO_LINK, ClusterOperator
 from shop.web.factory import create_app
 from shop.web.services import Services
+from tests.builders import a_product, keep
 from tests.pairkit import PairShop, wait_until
 from tests.web.admin import keep_admin, logged_in
 from tests.web.visitor import Page, Visitor
@@ -157,3 +160,41 @@ def test_an_invoice_that_is_not_yet_known_says_what_is_known_and_what_to_do(
     assert "What to do:" in page.text
     for password in own_shop.machine.ground.passwords.values():
         assert password not in page.text
+
+
+def test_the_goods_are_read_from_the_standby_for_who_wants_that_and_no_connection_is_kept(shop: PairShop) -> None:
+    keep(shop.repository, a_product(name="Teapot"))
+    shop.cross()
+    shop.replication.pause()
+    keep(shop.repository, a_product(name="Kettle"))
+    visitor = Visitor(app_of(shop).test_client())
+    visitor.get("/far-side").send("/far-side", policy="replica")
+
+    for _ in range(20):  # more than a pool holds
+        page = visitor.get("/")
+
+    assert "Teapot" in page.text and "Kettle" not in page.text
+    assert "1 commit behind" in page.text
+    shop.replication.resume()
+    shop.cross()
+    assert "Kettle" in visitor.get("/").text
+
+
+def test_a_standby_to_which_the_tables_have_not_come_yet_is_no_fault(postgres_machine: Machine) -> None:
+    postgres_machine.wan.set(delay=2)
+    shop = PairShop(postgres_machine)
+    try:
+        keep(shop.repository, a_product(name="Teapot"))
+        unit, reading = shop.reads.read(Policy.REPLICA, wrote=None, seen=None)
+
+        assert reading.side == "primary"
+        assert unit.counts()["products"] == 1
+        assert shop.status().lag.commits >= 1
+        assert shop.status().replica.counts["products"] == 0
+        assert shop.replication.verify().outcome is Outcome.INCONCLUSIVE
+        shop.reads.release()
+        shop.replication.set_delay(0)
+        shop.cross()
+        assert shop.replication.verify().outcome is Outcome.IN_SYNC
+    finally:
+        shop.close()

@@ -30,7 +30,7 @@ from tests.torture.pair_shop import PairShop, administer, ask, pair_shop, refuse
 from tests.torture.tally import Counts, Tally, progress
 
 ROUNDS = 5  # kills under buyers
-MINIMUM = Counts(points=12 + ROUNDS, states=160)
+MINIMUM = Counts(points=12 + ROUNDS, states=168)
 
 APPLY_DELAY_SECONDS = 3.0
 LINK_DELAY_SECONDS = 0.1

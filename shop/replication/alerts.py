@@ -18,6 +18,7 @@ LAG_SECONDS = 60.0  # older than the link's delay explains
 LAG_COMMITS = 10_000
 STALLED_SECONDS = 30.0
 RETRIES = 5
+AWAY_SECONDS = 8.0  # a server that is started again is back sooner
 HEADROOM_USED = 0.8  # of the journal, while the replica still needs it
 VERIFY_SECONDS = 600.0  # between two scheduled verifications
 CALM_SECONDS = 5.0  # all must be well for so long before an alert is cleared
@@ -215,6 +216,14 @@ RULES = (
             f"The journal is {_headroom_used(status):.0%} full. When it is cut, the replica cannot catch up any more"
             " and needs a fresh copy."
         ),
+    ),
+    Rule(
+        "replica-away",
+        lambda status: float(status.is_wal and status.state is State.FAILING),
+        1,
+        0,
+        lambda status: f"The replica does not follow. {status.sentence}",
+        raise_after_seconds=AWAY_SECONDS,
     ),
     Rule(
         "snapshot-needed",

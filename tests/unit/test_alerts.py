@@ -60,6 +60,7 @@ ILL = {
     "journal-headroom": a_status(
         State.BEHIND, lag=Lag(commits=1, oldest_seconds=1, stalled_seconds=0), journal_limit_bytes=9_877
     ),
+    "replica-away": a_status(State.FAILING, is_wal=True),
     "snapshot-needed": a_status(State.SNAPSHOT_NEEDED),
     "refused": a_status(State.REFUSED),
     "read-only": a_status(primary=a_side("primary", 1042, is_writable=False, problem="The disk is full.")),
@@ -275,3 +276,14 @@ def test_a_write_ahead_log_that_is_kept_beyond_its_bound_is_told_by_what_is_left
 
     assert rule.measure(a_status(is_wal=True, headroom=near_the_end)) == 0.9
     assert rule.measure(a_status(is_wal=True, headroom=msgspec.structs.replace(near_the_end, left_bytes=None))) == 0.0
+
+
+def test_a_standby_that_does_not_follow_is_told_although_nothing_is_sold(bench: Bench) -> None:
+    away = a_status(State.FAILING, is_wal=True)
+
+    bench.sees(away, 8)
+    assert bench.told == []
+    bench.sees(away, 3)
+    assert bench.told == [("replica-away", True)]
+    bench.sees(a_status(is_wal=True), CALM_SECONDS + 1)
+    assert bench.told[-1] == ("replica-away", False)

@@ -183,7 +183,11 @@ def test_a_copy_that_was_just_put_in_place_is_never_taken_for_a_primary(
 
 
 def nobody_runs_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: Any) -> Any:
+        raise Conflict("No make cluster runs here.")
+
     monkeypatch.setattr(ClusterOperator, "is_there", lambda _: False)
+    monkeypatch.setattr(ClusterOperator, "role", nobody)
 
 
 def carts_left(shop: PairShop) -> set[str]:
@@ -269,3 +273,18 @@ def test_in_sync_mode_a_new_primary_takes_nothing_before_a_far_side_follows_it(o
         keep(again.repository, a_cart())
     finally:
         again.close()
+
+
+def test_what_is_left_on_somebodys_own_servers_by_a_promotion_that_nobody_told_us_of_is_on_the_invoice(
+    own_shop: PairShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody_runs_the_servers(monkeypatch)
+    own_shop.settle()
+    own_shop.machine.wan.cut(60)
+    keep(own_shop.repository, a_cart(id="left"))
+    with own_shop.machine.pair.b.connect() as connection:
+        connection.execute("SELECT pg_promote(true, 30)")
+    own_shop.repository.servers.look()
+    keep(own_shop.repository, a_cart(id="new"))
+
+    wait_until(lambda: carts_left(own_shop) == {"left"}, what="the invoice")

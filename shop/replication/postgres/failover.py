@@ -60,6 +60,9 @@ _BEGUN = """
 SELECT count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND backend_type = 'client backend' AND xact_start < %s
 """
+_OWN_TIMELINE = """
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END
+"""
 # Of fewer rows none was ever pruned: then what is older than all that is here was lost as well.
 _OLDEST = "SELECT CASE WHEN count(*) < %(kept)s THEN 0 ELSE min(lsn) END FROM commits"
 _ROWS = "SELECT id, timeline, lsn, at, operations FROM commits WHERE id = ANY(%s)"
@@ -276,11 +279,18 @@ class PostgresFailover(Review):
         if self._file.read().pending is not None:
             return
         other = 1 - self._roles.primary
-        with suppress(Conflict):
-            if self._operator.role(SIDES[other]) == "old primary":
+        with suppress(Conflict, Unreachable):
+            if self._was_left(other):
                 since = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
                 pending = Pending(side=other, timeline=self._roles.timeline - 1, since=since, by="somebody")
                 self._file.change(lambda now: replace(now, pending=pending))
+
+    def _was_left(self, side: int) -> bool:
+        """Whether that server was primary on a lower timeline, and follows nobody since."""
+        if self._operator.is_there():
+            return self._operator.role(SIDES[side]) == "old primary"
+        [(timeline,)] = self._pair.servers[side].ask(_OWN_TIMELINE)
+        return timeline is not None and 0 < timeline < self._roles.timeline
 
     def _stop_old(self, pending: Pending) -> None:
         """So that it confirms nothing more. Where nobody can stop it, the fence of each worker has to do."""

@@ -7,7 +7,9 @@ def test_the_page_holds_the_tables_that_the_program_makes():
     page = regions.PAGE.read_text(encoding="utf-8")
 
     for name in ("load", "regions"):  # the others take longer, and are made by the same simulation
-        assert f"<!-- table: {name} -->\n{regions.TABLES[name]()}\n<!-- end -->" in page, "python -m bench.regions --write"
+        assert f"<!-- table: {name} -->\n{regions.TABLES[name]()}\n<!-- end -->" in page, (
+            "python -m bench.regions --write"
+        )
 
 
 def test_nothing_is_stale_nearby_and_distance_makes_it_so():

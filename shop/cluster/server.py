@@ -178,6 +178,7 @@ class PostgresServer:
 
     def finish_fresh(self, fresh: Path) -> None:
         """Put *fresh* where the data is. Call it with the server stopped."""
+        self.mark_suspect()  # half of it gone, perhaps its sign as a standby first, it would be taken for something else
         shutil.rmtree(self.data, ignore_errors=True)
         fresh.replace(self.data)
         self.mark_sound()
@@ -185,6 +186,9 @@ class PostgresServer:
     def mark_suspect(self) -> None:
         """Say that the data is being rewritten: whoever finds the mark does not trust it."""
         (self.folder / "suspect").touch(mode=0o600)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(folder)
+        os.close(folder)
 
     def mark_sound(self) -> None:
         (self.folder / "suspect").unlink(missing_ok=True)

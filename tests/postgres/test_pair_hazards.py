@@ -1,6 +1,7 @@
 """What comes in between on a real pair: servers that neither answer nor die, decisions made at the wrong moment."""
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -180,6 +181,34 @@ def test_a_copy_that_was_just_put_in_place_is_never_taken_for_a_primary(
     assert pair.primary is pair.b
     assert pair.b.is_running
     assert pair.a.is_standby is is_in_place, "before, it is what it was: an old primary"
+
+
+def test_data_that_was_half_removed_is_never_taken_for_a_primary(
+    postgres_pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = postgres_pair
+    pair.a.stop()
+    with pair.b.connect() as connection:
+        connection.execute("SELECT pg_promote(true, 30)")
+    pair.rejoin(pair.a)
+    remove = shutil.rmtree
+
+    def die(path: Path, **how: Any) -> None:
+        if path == pair.a.data:
+            (path / "standby.signal").unlink()
+            raise Died
+        remove(path, **how)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "rmtree", die)
+        with pytest.raises(Died):
+            pair.rebuild(pair.a)
+    pair.stop()
+    pair.start()
+
+    assert pair.primary is pair.b
+    assert pair.b.is_running
+    assert pair.standby is pair.a
 
 
 def nobody_runs_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:

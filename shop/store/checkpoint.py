@@ -96,15 +96,18 @@ def encode_record_line(id: str, record: Any) -> bytes:
 
 
 def encode_small(header: Header, lines: dict[str, dict[str, bytes]]) -> bytes:
-    """A whole file of lines that are already encoded."""
-    parts = [encode_header(header)]
+    """A whole file of lines that are already encoded. The CRC is counted over the parts: a copy of all of them would cost as much again."""
+    head = encode_header(header)
+    parts = []
     for collection, its_lines in lines.items():
         parts.append(b',\n"%s":{\n' % collection.encode())
         parts.append(b",\n".join(its_lines.values()))
         parts.append(b"\n}" if its_lines else b"}")
     parts.append(b"}\n")
-    data = b"".join(parts)
-    return _with_crc(data, zlib.crc32(data))
+    crc = zlib.crc32(head)
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join([_with_crc(head, crc), *parts])
 
 
 def _with_crc(head: bytes, crc: int) -> bytes:

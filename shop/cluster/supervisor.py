@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -92,9 +92,9 @@ def _run(config: Config, environ: Mapping[str, str], lock: FolderLock, count: in
         workers.start()
         _log.info("started", pid=os.getpid(), workers=workers.pids())
         ending.is_awaited = True
+        turn = Turn(machine.aim, workers.tend)
         while not ending.asked.wait(TURN_SECONDS):
-            machine.aim()
-            workers.tend()
+            turn.take()
     except KeyboardInterrupt:
         pass  # before everything was up
     finally:
@@ -108,6 +108,26 @@ def _run(config: Config, environ: Mapping[str, str], lock: FolderLock, count: in
         machine.end()
         shutil.rmtree(where.sockets, ignore_errors=True)
     _log.info("stopped")
+
+
+class Turn:
+    """What is done a few times a second. One step that fails now (no process can be started, a link does not let go) ends nothing."""
+
+    def __init__(self, *steps: Callable[[], None]) -> None:
+        self._steps = steps
+        self._told = ""
+
+    def take(self) -> None:
+        """Each step once; what is wrong is told once."""
+        wrong = ""
+        for step in self._steps:
+            try:
+                step()
+            except OSError as error:
+                wrong = str(error) or type(error).__name__
+                if wrong != self._told:
+                    _log.error("not done, tried again", step=step.__name__, why=wrong)
+        self._told = wrong
 
 
 class _Ending:

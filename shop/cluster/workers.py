@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -80,7 +80,8 @@ class Workers:
 
     def _start(self, order: Order) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ExitStack() as undo, theirs:
+            undo.callback(ours.close)
             process = subprocess.Popen(  # noqa: S603 -- our own program
                 [sys.executable, str(APP), "--worker", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(), self._listener.fileno()),
@@ -89,6 +90,7 @@ class Workers:
                 cwd=APP.parent,
                 env=dict(self._environment),
             )
+            undo.pop_all()
         with suppress(OSError):  # dead already: `tend` will see it
             ours.sendall(msgspec.json.encode(order) + b"\n")
         return process, ours

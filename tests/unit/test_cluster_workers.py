@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shop.cluster import workers
+from shop.cluster.supervisor import Turn
 from shop.cluster.workers import RESTART_SECONDS_MAX, RESTART_SECONDS_MIN, Workers, count_for_this_machine
 from shop.errors import SettingError
 
@@ -133,3 +135,25 @@ while True:
 
 def test_there_are_two_at_the_least():
     assert count_for_this_machine() >= 2
+
+
+def test_a_process_that_cannot_be_started_now_is_started_later_and_ends_nothing(
+    make: Callable[[int, str], Workers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = make(1, SERVES)
+    running.start()
+    turn = Turn(running.tend)
+    [first] = running.pids()
+    tried = []
+
+    def refuse(*_: object, **__: object) -> None:
+        tried.append(1)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as full:
+        full.setattr(subprocess, "Popen", refuse)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: turn.take() or tried)
+
+    wait_until(lambda: turn.take() or running.pids())
+    assert running.pids() != [first]

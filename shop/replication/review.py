@@ -1,7 +1,8 @@
 """The review of what failovers left behind: the invoices, and what is decided about each lost commit."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -29,7 +30,10 @@ class Review:
         self._writes = writes
         self._clock = clock
         self._currency = currency
-        self._review_lock = threading.Lock()
+        review_lock = threading.Lock()
+        self._deciding: Callable[[], AbstractContextManager[object]] = lambda: (
+            review_lock
+        )  # one at a time, of all who may
 
     def unsettled(self) -> Unsettled | None:
         return None
@@ -54,7 +58,7 @@ class Review:
         return None
 
     def reenter(self, commit_id: str, *, by: str) -> Decision:
-        with self._review_lock:
+        with self._deciding():
             commit = self._undecided(commit_id)
             try:
                 with self._writes.update() as unit:
@@ -68,7 +72,7 @@ class Review:
             reason = clean_line(reason, length_max=REASON_LENGTH_MAX, name="a reason")
         except ValueError as refusal:
             raise Invalid({"reason": str(refusal)}) from None
-        with self._review_lock:
+        with self._deciding():
             self._undecided(commit_id)
             return self._decide(commit_id, "discarded", reason, by)
 

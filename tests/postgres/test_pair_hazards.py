@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from shop.cluster.pair import Pair
 from shop.cluster.server import PostgresServer
 from shop.errors import Conflict, WritesUnavailable
+from shop.replication import review
 from shop.replication.contract import Mode
 from shop.replication.losing import LostFolder
 from shop.replication.postgres import failover, servers
@@ -317,3 +319,29 @@ def test_what_is_left_on_somebodys_own_servers_by_a_promotion_that_nobody_told_u
     keep(own_shop.repository, a_cart(id="new"))
 
     wait_until(lambda: carts_left(own_shop) == {"left"}, what="the invoice")
+
+
+def test_two_workers_decide_once_about_a_lost_commit(own_shop: PairShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_shop.settle()
+    own_shop.machine.wan.cut(60)
+    keep(own_shop.repository, a_cart(id="left"))
+    [commit] = own_shop.failover.promote(by="admin").invoice.commits
+    other = PairShop(own_shop.machine)
+    discarded = ThreadPoolExecutor(1)
+    decided = review.reenter
+
+    def meanwhile(*arguments: Any, **named: Any) -> str:
+        asked.append(discarded.submit(other.failover.discard, commit.id, "not wanted", by="other"))
+        with suppress(TimeoutError):
+            asked[0].result(0.5)
+        return decided(*arguments, **named)
+
+    asked: list[Future[Any]] = []
+    monkeypatch.setattr(review, "reenter", meanwhile)
+    try:
+        own_shop.failover.reenter(commit.id, by="admin")
+
+        with pytest.raises(Conflict, match="decided about already: re-entered"):
+            asked[0].result(10)
+    finally:
+        other.close()

@@ -121,6 +121,7 @@ class PostgresFailover(Review):
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(LostFolder(instance), repository, clock=clock, currency=currency)
+        self._deciding = lambda: held(instance / "review.lock")  # among all workers
         self._pair = pair
         self._roles = roles
         self._watch = watch

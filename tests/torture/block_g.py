@@ -109,7 +109,7 @@ def delays_show(shop: PairShop, check: Check) -> None:
 
     def shows() -> bool:
         shop.sell(product)
-        shown.append(shop.stage("flushed").seconds or 0)
+        shown.append(shop.stage("flushed").confirmed_seconds or 0)
         return shown[-1] >= LINK_DELAY_SECONDS
 
     check.awaits(shows, "the flush lag shows the delay of the transport")

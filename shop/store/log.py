@@ -6,13 +6,14 @@ grow costs a disk two thirds of what it costs when the length has to be confirme
 Whoever calls a method holds the store's append lock, but for `read` and `read_held`, which never make a commit wait, and `cut`.
 """
 
+import errno
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from shop.store.checkpoint import replace_open, sync, sync_folder
+from shop.store.checkpoint import SyncFailed, replace_open, sync, sync_folder
 from shop.store.errors import StoreFull, StoreMismatch
 from shop.store.files import Files
 from shop.store.journal import JournalIndex
@@ -43,6 +44,7 @@ class Log:
         self._fd = files.open(path)
         self._room_end = index.end  # lines that end here or before do not make the file longer
         self._swap = threading.Lock()  # guards _fd together with index: `cut` changes both
+        self._is_named = True  # a power cut cannot bring back the file that had the name before
         self.syncs = 0
         self.sync_seconds = 0.0
 
@@ -50,8 +52,11 @@ class Log:
         """Write *lines* at once and fsync.
 
         Raises `StoreFull` when they could not be written (the file is as it was before), `SyncFailed` when the disk did not
-        confirm them, `TailNotCut` when they could neither be written nor taken back. The index is left to `appended`.
+        confirm them (or, before, the file's name), `TailNotCut` when they could neither be written nor taken back. The index is left
+        to `appended`.
         """
+        if not self._is_named:
+            raise SyncFailed(errno.EIO, "the journal's name was not confirmed")
         data = b"".join(lines)
         try:
             self._files.write(self._fd, data, self.index.end)
@@ -169,8 +174,10 @@ class Log:
         with self._swap:
             old, self._fd, self.index = self._fd, fd, index
         self._room_end = max(room_end, index.end)
+        self._is_named = False  # whoever waits for the append lock has it before the store knows what went wrong here
         try:
             sync_folder(self._files, self.path.parent)
+            self._is_named = True
         finally:  # not before: a close that fails must not keep the name from being confirmed
             self._files.close(old)
 

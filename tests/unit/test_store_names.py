@@ -1,0 +1,92 @@
+"""A journal that was cut has a new file under its name. Until the folder is confirmed a power cut may bring the old one back, without
+what was committed into the new one: nothing is acknowledged in between."""
+
+import errno
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from shop.store import OutcomeUnknown, Store, StoreReadOnly
+from tests.simdisk import Disk, Op, SimDisk, crash_states, platters
+from tests.storekit import JOURNAL, PATH, Thing, contents, create, put, reopen
+
+WAIT_SECONDS = 30
+
+
+@pytest.fixture(autouse=True)
+def cut_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop.store.store.CUT_BYTES", 300)
+
+
+def a_store_to_be_cut(disk: SimDisk) -> Store:
+    store = create(PATH, disk)
+    for number in range(12):
+        put(store, "a", number)
+    return store
+
+
+def after_a_power_cut(disk: SimDisk) -> list[Disk]:
+    *_, (k, platter) = platters(disk)
+    return list(crash_states(platter, seed=k))
+
+
+def fail_when_a_cut_journal_is_to_be_confirmed(
+    disk: SimDisk, error: BaseException, meanwhile: Callable[[], None] = lambda: None
+) -> None:
+    """The fsync of the folder after the journal's rename raises *error*, once, *meanwhile* having been done."""
+
+    def fail(op: Op, number: int) -> None:
+        if op.kind == "sync_folder" and disk.trace[-1].target == JOURNAL:
+            disk.fault = lambda op, number: None
+            meanwhile()
+            raise error
+
+    disk.fault = fail
+
+
+def test_a_commit_that_waited_for_a_cut_whose_name_was_not_confirmed_is_not_acknowledged() -> None:
+    disk = SimDisk()
+    store = a_store_to_be_cut(disk)
+    told: list[str] = []
+
+    def commit() -> None:
+        try:
+            put(store, "b")
+        except (OutcomeUnknown, StoreReadOnly):
+            told.append("not kept for sure")
+        else:
+            told.append("kept")
+
+    writer = threading.Thread(target=commit)
+
+    def let_it_wait() -> None:
+        writer.start()
+        end = time.monotonic() + WAIT_SECONDS
+        while not store._queue and time.monotonic() < end:
+            time.sleep(0.001)
+
+    fail_when_a_cut_journal_is_to_be_confirmed(disk, OSError(errno.EIO, "made to fail"), let_it_wait)
+    with pytest.raises(OSError, match="made to fail"):
+        store.checkpoint()
+    writer.join(WAIT_SECONDS)
+
+    assert told == ["not kept for sure"]
+    assert store.needs_restart
+    for state in after_a_power_cut(disk):
+        assert contents(reopen(PATH, SimDisk(state)))["things"]["a"] == Thing("name of a", 11)
+
+
+def test_a_cut_that_was_interrupted_before_its_name_was_confirmed_stops_the_writing() -> None:
+    disk = SimDisk()
+    store = a_store_to_be_cut(disk)
+    fail_when_a_cut_journal_is_to_be_confirmed(disk, MemoryError())
+    with pytest.raises(MemoryError):
+        store.checkpoint()
+
+    with pytest.raises((OutcomeUnknown, StoreReadOnly)):
+        put(store, "b")
+
+    assert store.needs_restart
+    assert set(contents(reopen(PATH, SimDisk(disk.files())))["things"]) <= {"a", "b"}

@@ -1,7 +1,7 @@
 """From files to an open store: create, recover, refuse.
 
-A file is only ever replaced whole. When the last run did not end in order, or anything was cut, checkpoint and journal are
-rewritten to new files before the store serves: after a failed fsync the pages that a read shows may never have reached the disk.
+A file is only ever replaced whole. Before the store serves, the journal is rewritten to a new file, and when the last run did not end in
+order, or anything was cut, the checkpoint before it: after a failed fsync what a read shows may never have reached the disk.
 """
 
 import gc
@@ -14,7 +14,15 @@ from pathlib import Path
 import msgspec
 
 from shop.clock import Clock, SystemClock
-from shop.store.checkpoint import Header, decode_file, read_bytes, write_big, write_file
+from shop.store.checkpoint import (
+    Header,
+    SyncFailed,
+    decode_file,
+    read_bytes,
+    sync_folder,
+    write_big,
+    write_file,
+)
 from shop.store.codec import Codec
 from shop.store.errors import StoreDamaged, StoreMismatch
 from shop.store.files import OS_FILES, Files
@@ -126,7 +134,7 @@ def open_store(
     header = header._replace(position=state.position, forks=state.forks, at=timestamp(clock.now()), clean=False)
     if not is_in_order:
         size = write_big(files, path, header, state, is_paced=False)
-        write_file(files, journal_path(path), b"".join(line.line for line in kept))
+    _write_journal(files, journal_path(path), kept, is_in_order=is_in_order)
     store = Store(
         path=path,
         files=files,
@@ -147,6 +155,21 @@ def _read_journal(files: Files, path: Path) -> bytes:
     if not files.exists(path):
         raise StoreDamaged(path, None, "is missing; it may have held commits that were acknowledged")
     return read_bytes(files, path)
+
+
+def _write_journal(files: Files, path: Path, kept: list[Kept], *, is_in_order: bool) -> None:
+    """In order or not: the last run may have ended, or failed, after its orderly checkpoint and before the journal's name was confirmed.
+
+    When there is no space for it, a journal in order will do as it is, once its name is sure.
+    """
+    try:
+        write_file(files, path, b"".join(line.line for line in kept))
+    except SyncFailed:
+        raise
+    except OSError:
+        if not is_in_order:
+            raise
+        sync_folder(files, path.parent)
 
 
 def _drop_leftovers(files: Files, path: Path) -> None:

@@ -5,10 +5,13 @@ import errno
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from shop.store import OutcomeUnknown, Store, StoreReadOnly
+from shop.store.files import Files
 from tests.simdisk import Disk, Op, SimDisk, crash_states, platters
 from tests.storekit import JOURNAL, PATH, Thing, contents, create, put, reopen
 
@@ -90,3 +93,73 @@ def test_a_cut_that_was_interrupted_before_its_name_was_confirmed_stops_the_writ
 
     assert store.needs_restart
     assert set(contents(reopen(PATH, SimDisk(disk.files())))["things"]) <= {"a", "b"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "made to fail"), SystemExit()], ids=["refused", "killed"])
+def test_a_start_after_a_last_cut_whose_name_was_not_confirmed_confirms_it_before_it_serves(
+    error: BaseException,
+) -> None:
+    disk = SimDisk()
+    store = a_store_to_be_cut(disk)
+    was_cut: list[bool] = []
+    fail_when_a_cut_journal_is_to_be_confirmed(disk, error, lambda: was_cut.append(True))
+    with suppress(SystemExit):
+        store.close()
+    assert was_cut
+
+    put(reopen(PATH, disk), "b")
+
+    for state in after_a_power_cut(disk):
+        assert set(contents(reopen(PATH, SimDisk(state)))["things"]) == {"a", "b"}
+
+
+def test_what_a_failed_write_left_behind_the_lines_cannot_come_back_after_a_start_in_order() -> None:
+    """The write failed, taking it back was not confirmed, and nothing of it is to be seen: the file may still hold it."""
+    disk = SimDisk()
+    create(PATH, disk).close()
+    store = reopen(PATH, disk)
+    old = disk.names[JOURNAL]
+    real_write = disk.write
+
+    def half(fd: int, data: bytes, offset: int) -> None:
+        real_write(fd, data, offset)
+        raise OSError(errno.EIO, "made to fail")
+
+    disk.write = half  # type: ignore[method-assign]
+
+    def fail(op: Op, number: int) -> None:
+        if op.kind == "sync":
+            raise OSError(errno.EIO, "made to fail")
+
+    disk.fault = fail
+    with pytest.raises(OutcomeUnknown):
+        put(store, "a")
+    disk.write = real_write  # type: ignore[method-assign]
+    disk.fault = lambda op, number: None
+
+    reopen(PATH, disk)
+
+    assert disk.names[JOURNAL] is not old
+
+
+class NoSpaceBeside(Files):
+    """The disk is full: what is written to a new file fails."""
+
+    def create(self, path: Path) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_start_in_order_needs_no_space(tmp_path: Path) -> None:
+    path = tmp_path / "db.json"
+    store = create(path)
+    store.keep_after(0)
+    put(store, "a")
+    store.close()
+
+    again = reopen(path, NoSpaceBeside())
+
+    put(again, "b")
+    assert set(contents(reopen(path))["things"]) == {"a", "b"}
+    put(reopen(path), "c")  # and is not closed
+    with pytest.raises(OSError, match="No space"):
+        reopen(path, NoSpaceBeside())

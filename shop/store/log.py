@@ -83,10 +83,10 @@ class Log:
         self._room_end = end if length > room else self._write_room(self._fd, end, room)
 
     def _write_room(self, fd: int, at: int, room: int) -> int:
-        """Zeros from *at* on; returns where they end. Without space for them there are none, or fewer than it says: they do no harm."""
+        """Zeros from *at* on; returns where they end. No space or memory for them: none, or more than it says; zeros do no harm."""
         try:
             self._files.write(fd, bytes(room), at)
-        except OSError:
+        except (OSError, MemoryError):
             return at
         return at + room
 

@@ -165,6 +165,18 @@ def test_a_disk_without_space_for_the_room_still_takes_commits(tmp_path: Path, s
     assert contents(reopen(tmp_path / "db.json")) == contents(store)
 
 
+def test_without_memory_for_the_room_there_is_none_and_commits_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimDisk()
+    store = create(PATH, disk)
+    with monkeypatch.context() as patch:
+        patch.setattr("shop.store.log.room_for", lambda length: 1 << 60)
+        put(store, "a")
+    put(store, "b")
+
+    assert not store.needs_restart
+    assert contents(reopen(PATH, SimDisk(disk.files()))) == contents(store)
+
+
 def takes(store: Store, id: str) -> bool:
     """Whether the commit was kept; there may be no space."""
     try:

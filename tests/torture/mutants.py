@@ -308,7 +308,9 @@ def mutants() -> list[Mutant]:
         Mutant(
             "the files are not written anew after a failed fsync",
             patched(
-                ("shop.store.opening.replay", nothing_to_rewrite), ("shop.store.opening.decode_file", always_clean)
+                ("shop.store.opening.replay", nothing_to_rewrite),
+                ("shop.store.opening.decode_file", always_clean),
+                ("shop.store.opening._write_journal", nothing),
             ),
             failures,
         ),

@@ -7,6 +7,9 @@ INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input --req
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-build-options
 
+# Most tests wait, for a server or a disk: three at once take half of the time on two cores. A file's tests stay together.
+AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help run cluster cluster-stop test check bench torture soak format lock clean
 
@@ -25,7 +28,7 @@ cluster-stop: $(VENV)/.runtime ## end what `make cluster` started, from any term
 test: $(VENV)/.dev ## lint, types and every test, a real browser included
 	@$(PY) -m tests.needs
 	@$(MAKE) --no-print-directory check
-	@exec $(PY) -m pytest
+	@exec $(PY) -m pytest $(AT_ONCE)
 
 check: $(VENV)/.dev ## lint and types alone
 	@$(PY) -m ruff check .

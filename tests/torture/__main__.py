@@ -5,6 +5,7 @@ Ends with 0 only if every block is there, ran to its end, counted what the plan 
 
 import importlib
 import json
+import logging
 import sys
 import time
 import traceback
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from shop import logs
 from tests.torture.tally import Kills, Tally, progress, sentences
 
 BLOCKS = ("A", "B", "C", "D", "E", "F", "G")
@@ -73,4 +75,5 @@ def main(names: list[str], results: Path = RESULTS) -> int:
 
 
 if __name__ == "__main__":
+    logs.configure(level=logging.CRITICAL)  # what the program says of its misfortunes is not news here
     sys.exit(main(sys.argv[1:]))

@@ -4,11 +4,16 @@ One run, one shop, one database. For "one" the second worker is stopped with a s
 goes on; the turns alternate. The generator is one thread that sends a request made beforehand and reads no more of the reply
 than its length.
 
+**As they run** (`as_they_run`), two do more than double. One worker under eight clients is held back by itself: its threads hand
+the interpreter's lock to each other, and with a core free each handover wakes a thread on the other core. A page then costs
+0.9 ms of CPU instead of 0.4; a second worker takes the free core away, and with it the cause. So for the row each worker is **held
+on a core of its own** (`held`), the first one also when it is alone.
+
 What a second worker adds depends on the room that is left for it. With w, d and g milliseconds of CPU a page for worker,
-database and generator, c cores serve at most c / (w + d + g) pages a millisecond, however many workers there are: on two
-cores that is 2 w / (w + d + g) times what one worker does (`ceiling`, 1.6 when this was written), and `without_quota` is what
-is reached of it. So that the row tells of the workers and not of the cores, it is measured with room: each worker has a quota
-of a quarter of a core, as a container would give it, and is stopped while it has used more.
+database and generator, c cores serve at most c / (w + d + g) pages a millisecond, however many workers there are; one worker
+serves 1 / w (`ceiling` is the one over the other). So that the row tells of the workers and not of the cores, it is measured
+with room: each worker has a quota of a quarter of a core, as a container would give it, and is stopped while it has used more
+(`throttle.py`).
 """
 
 import os
@@ -28,28 +33,16 @@ from typing import NamedTuple
 from urllib.request import urlopen
 
 from bench.harness import Result, Row
+from bench.throttle import seconds_used
 from shop.lock import read_note
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIENTS = 8
+CLIENTS = 8  # of each worker: what a page costs depends on how many are served at once
 REQUESTS_EACH = 50  # then a client comes anew, so that the two share them out again
 SECONDS = 1.5
 ROUNDS = 5
 START_SECONDS_MAX = 60
-TICKS = os.sysconf("SC_CLK_TCK")
 QUOTA = 0.25  # of a core
-THROTTLE = """
-import os, pathlib, signal, sys, time
-pid, quota = int(sys.argv[1]), float(sys.argv[2])
-def used():
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-before, began = used(), time.monotonic()
-while True:
-    may_run = used() - before < quota * (time.monotonic() - began)
-    os.kill(pid, signal.SIGCONT if may_run else signal.SIGSTOP)
-    time.sleep(0.005)
-"""
 
 
 @contextmanager
@@ -75,35 +68,41 @@ def measure() -> Result:
         port = int(address.rsplit(":", 1)[1])
         workers = _await_workers(supervisor)
         free = _compare(supervisor, workers, port)
-        with _quota(workers[:1]):  # one throttle a worker, so that their turns are not in step
-            quota = _compare(supervisor, workers, port, second=lambda: _quota(workers[1:]))
-    details = {
-        "one_a_second": quota.one,
-        "two_a_second": quota.two,
-        "without_quota": free.ratio,
-        "without_quota_one_a_second": free.one,
-        "without_quota_two_a_second": free.two,
-        "ceiling": free.ceiling,
-        "worker_ms": free.worker_ms,
-        "database_ms": free.database_ms,
-        "generator_ms": free.generator_ms,
-    }
-    what = "pages a second of two workers over one, each with a quarter of a core"
-    return Result("workers_2_vs_1", quota.ratio, what, at_least=1.6, details=details)
+        for worker, core in zip(workers, _a_core_each(), strict=True):
+            _hold(worker, core)
+        held = _compare(supervisor, workers, port)
+        with _quota(workers[0]):  # one throttle a worker, so that their turns are not in step
+            quota = _compare(supervisor, workers, port, second=lambda: _quota(workers[1]))
+        if _workers(supervisor) != workers:
+            raise RuntimeError("a worker died meanwhile, and another was measured")
+    compared = {"": quota, "held_": held, "as_they_run_": free}
+    details = {f"{name}{field}": value for name, one in compared.items() for field, value in one._asdict().items()}
+    what = "pages a second of two workers over one, each with a quarter of a core of its own"
+    return Result("workers_2_vs_1", quota.ratio, what, at_least=1.6, details={**details, "ceiling": held.ceiling})
+
+
+class _Phase(NamedTuple):
+    """What one or two workers did, in all rounds."""
+
+    pages: float
+    worker_ms: float  # of CPU a page
+    database_ms: float
+    generator_ms: float
 
 
 class _Compared(NamedTuple):
+    ratio: float
     one: float  # pages a second
     two: float
-    ratio: float
-    worker_ms: float  # of CPU a page
+    one_worker_ms: float  # of CPU a page
+    two_worker_ms: float
     database_ms: float
     generator_ms: float
 
     @property
     def ceiling(self) -> float:
         cores = len(os.sched_getaffinity(0))
-        return min(2.0, cores * self.worker_ms / (self.worker_ms + self.database_ms + self.generator_ms))
+        return min(2.0, cores * self.one_worker_ms / (self.two_worker_ms + self.database_ms + self.generator_ms))
 
 
 def _compare(
@@ -114,29 +113,47 @@ def _compare(
     second: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> _Compared:
     """*second*: what holds the second worker back while both serve."""
-    load(port)  # warms up
+    load(port, 2 * CLIENTS)  # warms up
     ones, twos = [], []
-    generated = 0.0
-    before = _cost_at(supervisor, workers)
     for _ in range(ROUNDS):
         with _stopped(workers[1]):
-            one = load(port)
+            ones.append(_phase(supervisor, workers, port, CLIENTS))
         with second():
-            two = load(port)
-        ones.append(one[0])
-        twos.append(two[0])
-        generated += one[1] + two[1]
-    by_workers, by_databases = (now - then for now, then in zip(_cost_at(supervisor, workers), before, strict=True))
-    pages = (sum(ones) + sum(twos)) * SECONDS / 1000
-    ratio = statistics.median(two / one for one, two in zip(ones, twos, strict=True))
+            twos.append(_phase(supervisor, workers, port, 2 * CLIENTS))
+
+    def middle(phases: list[_Phase], field: str) -> float:
+        return statistics.median(getattr(phase, field) for phase in phases)
+
     return _Compared(
-        statistics.median(ones),
-        statistics.median(twos),
-        ratio,
-        by_workers / pages,
-        by_databases / pages,
-        generated / pages,
+        ratio=statistics.median(two.pages / one.pages for one, two in zip(ones, twos, strict=True)),
+        one=middle(ones, "pages"),
+        two=middle(twos, "pages"),
+        one_worker_ms=middle(ones, "worker_ms"),
+        two_worker_ms=middle(twos, "worker_ms"),
+        database_ms=middle(twos, "database_ms"),
+        generator_ms=middle(twos, "generator_ms"),
     )
+
+
+def _phase(supervisor: int, workers: list[int], port: int, clients: int) -> _Phase:
+    before = _cost_at(supervisor, workers)
+    pages_a_second, generated = load(port, clients)
+    by_workers, by_databases = (now - then for now, then in zip(_cost_at(supervisor, workers), before, strict=True))
+    thousands = pages_a_second * SECONDS / 1000
+    return _Phase(pages_a_second, by_workers / thousands, by_databases / thousands, generated / thousands)
+
+
+def _a_core_each() -> list[int]:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise RuntimeError("two workers need two cores")
+    return cores[:2]
+
+
+def _hold(pid: int, core: int) -> None:
+    """Every thread of *pid* on *core*, and those that it will start."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
 
 
 @contextmanager
@@ -149,23 +166,21 @@ def _stopped(pid: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quota(pids: list[int]) -> Iterator[None]:
-    """Inside, each of *pids* is stopped whenever it has had more than its share of a core."""
-    throttles = [subprocess.Popen([sys.executable, "-S", "-c", THROTTLE, str(pid), str(QUOTA)]) for pid in pids]
-    time.sleep(0.3)  # until they hold
+def _quota(pid: int) -> Iterator[None]:
+    """Inside, *pid* is stopped whenever it has had more than its share of a core."""
+    throttle = subprocess.Popen([sys.executable, "-S", "-m", "bench.throttle", str(pid), str(QUOTA)], cwd=ROOT)
+    time.sleep(0.3)  # until it holds
     try:
         yield
     finally:
-        for throttle in throttles:
-            throttle.kill()
-            throttle.wait()
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        throttle.kill()
+        throttle.wait()
+        os.kill(pid, signal.SIGCONT)
 
 
-def load(port: int) -> tuple[float, float]:
+def load(port: int, clients: int) -> tuple[float, float]:
     """Pages a second, and the seconds of CPU that asking for them took."""
-    generator = _Generator(port)
+    generator = _Generator(port, clients)
     started, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - started < SECONDS:
         generator.turn()
@@ -175,14 +190,14 @@ def load(port: int) -> tuple[float, float]:
 
 
 class _Generator:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, clients: int) -> None:
         self.pages = 0
         self._port = port
         self._request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % port
         self._poll = select.epoll()
         self._clients: dict[int, list[int]] = {}  # file descriptor: bytes left of the reply, requests made
         self._sockets: dict[int, socket.socket] = {}
-        for _ in range(CLIENTS):
+        for _ in range(clients):
             self._connect()
 
     def turn(self) -> None:
@@ -244,19 +259,23 @@ def _address(instance: Path, process: subprocess.Popen[bytes]) -> str:
 def _await_workers(supervisor: int) -> list[int]:
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
-        found = [pid for pid in _children(supervisor) if b"--worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        if len(found) == 2:
+        if len(_workers(supervisor)) == 2:
             time.sleep(3)  # until the second serves, and the first verification is over
-            return found
+            return _workers(supervisor)
         time.sleep(0.1)
     raise LookupError("there are not two workers")
+
+
+def _workers(supervisor: int) -> list[int]:
+    return [pid for pid in _children(supervisor) if b"--worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def _children(parent: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
-            if _numbers(int(entry.name))[1] == parent:
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()  # state, parent, …
+            if int(fields[1]) == parent:
                 found.append(int(entry.name))
     return sorted(found)
 
@@ -269,18 +288,11 @@ def _cost_at(supervisor: int, workers: list[int]) -> tuple[float, float]:
 
 
 def _seconds(pids: list[int]) -> float:
-    total = 0
+    total = 0.0
     for pid in pids:
         with suppress(OSError):
-            numbers = _numbers(pid)
-            total += numbers[11] + numbers[12]
-    return total / TICKS
-
-
-def _numbers(pid: int) -> list[int]:
-    """The fields of /proc/<pid>/stat from the state on, which stands as 0: parent at 1, ticks in user and system mode at 11, 12."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return [0, *map(int, fields[1:15])]
+            total += seconds_used(pid)
+    return total
 
 
 ROWS = [Row("workers_2_vs_1", measure)]

@@ -122,7 +122,7 @@ def _compare(
             twos.append(_phase(supervisor, workers, port, 2 * CLIENTS))
 
     def middle(phases: list[_Phase], field: str) -> float:
-        return statistics.median(getattr(phase, field) for phase in phases)
+        return float(statistics.median(getattr(phase, field) for phase in phases))
 
     return _Compared(
         ratio=statistics.median(two.pages / one.pages for one, two in zip(ones, twos, strict=True)),

@@ -1,7 +1,7 @@
 """The only module that knows the JSON library. A typed decode is the schema check: an unknown field or a wrong type raises."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Union, cast
 
 import msgspec
 
@@ -14,15 +14,42 @@ encode = _encoder.encode
 HEADER_FIELDS = ("format", "store_id", "peer", "timeline", "forks", "lsn", "checksum", "at", "clean", "crc")
 
 
+class Changed(msgspec.Struct, array_like=True):
+    """A changed record as a line holds it: `[collection, id, record]`, the record of its collection's type or None."""
+
+    collection: ClassVar[str]
+    id: str
+    record: Any
+
+
+class Line(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of the journal; see `journal.py`."""
+
+    crc: str
+    durable: int
+    prev: str
+    checksum: str
+    lsn: int
+    timeline: int
+    at: str
+    ops: list[Any]  # in what `Codec.decode_line` returns: of `Changed`
+
+
+class _AnyLine(Line):
+    """Of whatever schema."""
+
+    ops: list[tuple[str, str, msgspec.Raw]]
+
+
+_any_line = msgspec.json.Decoder(_AnyLine)
+
+
 class Codec:
     """Encodes and decodes the records of one schema (collection -> msgspec.Struct)."""
 
     def __init__(self, schema: Mapping[str, type[msgspec.Struct]]) -> None:
         self.schema = dict(schema)
-        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
-            name: msgspec.json.Decoder(kind | None) for name, kind in schema.items()
-        }
-        self._lines = msgspec.json.Decoder(list[tuple[str, str, msgspec.Raw]])
+        self._line: msgspec.json.Decoder[Line] = msgspec.json.Decoder(_line_of(schema))
         header: list[tuple[str, Any, Any]] = [(name, Any, None) for name in HEADER_FIELDS]
         fields: list[tuple[str, Any, Any]] = [
             (name, dict[str, kind], msgspec.field(default_factory=dict))  # type: ignore[valid-type]
@@ -37,6 +64,33 @@ class Codec:
         decoded = self._collections.decode(data)
         return {name: getattr(decoded, name) for name in self.schema}
 
-    def decode_record(self, collection: str, data: bytes | msgspec.Raw) -> Any:
-        """One record, or None for `null`."""
-        return self._decoders[collection].decode(data)
+    def decode_line(self, data: bytes) -> Line:
+        """A line of the journal, its records with it: in one go, a third of the time that one after the other takes."""
+        return self._line.decode(data)
+
+    def unknown_collection(self, data: bytes) -> str:
+        """Of a line that `decode_line` refused: the collection that the schema does not know, "" when that is not the reason."""
+        try:
+            names = [name for name, _, _ in _any_line.decode(data).ops]
+        except DecodeError:
+            return ""
+        return next((name for name in names if name not in self.schema), "")
+
+
+def _line_of(schema: Mapping[str, type[msgspec.Struct]]) -> type[Line]:
+    """The first of the three says of which type the third is: msgspec's tagged unions."""
+    kinds: list[Any] = [
+        msgspec.defstruct(
+            f"Changed_{name}",
+            [("id", str), ("record", kind | None)],
+            bases=(Changed,),
+            namespace={"collection": name},
+            tag=name,
+            array_like=True,
+            forbid_unknown_fields=True,
+        )
+        for name, kind in schema.items()
+    ]
+    one_of: Any = Union.__getitem__(tuple(kinds)) if kinds else None
+    fields: list[tuple[str, Any]] = [("ops", list[one_of])]
+    return cast(type[Line], msgspec.defstruct("TypedLine", fields, bases=(Line,), forbid_unknown_fields=True))

@@ -1,7 +1,7 @@
 """The database as a value: one state, and the changes that lead to the next."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from shop.store.errors import DuplicateKey
 from shop.store.maps import PersistentMap
@@ -29,6 +29,17 @@ class Op(NamedTuple):
     collection: str
     id: str
     record: Any
+
+
+class Change(Protocol):
+    """`Op`, or what a decoder made of one."""
+
+    @property
+    def collection(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def record(self) -> Any: ...
 
 
 class State:
@@ -141,19 +152,28 @@ class Changes:
         self._changed_maps.setdefault(collection, {})[id] = None
         self.ops[collection, id] = None
 
-    def replay(self, ops: Sequence[tuple[str, str, Any]]) -> None:
+    def replay(self, ops: Sequence[Change]) -> None:
         """All the ops of one commit at once. Raises `DuplicateKey`, and is then of no use any more.
 
         The unique keys are freed first and taken afterwards: a commit holds only how its records ended, and two of them may have
         exchanged their keys.
         """
-        indexed = [op for op in ops if op[0] in self._indexes]
-        for collection, id, _ in indexed:
-            self._free_keys(collection, id)
-        for collection, id, record in indexed:
-            self._take_keys(collection, id, record)
-        for collection, id, record in ops:
-            self._changed_maps.setdefault(collection, {})[id] = record
+        if self._indexes:
+            indexed = [op for op in ops if op.collection in self._indexes]
+            for op in indexed:
+                self._free_keys(op.collection, op.id)
+            for op in indexed:
+                self._take_keys(op.collection, op.id, op.record)
+        maps = self._changed_maps
+        for op in ops:
+            if op.collection in maps:
+                maps[op.collection][op.id] = op.record
+            else:
+                maps[op.collection] = {op.id: op.record}
+
+    def replayed(self) -> list[tuple[str, str, Any]]:
+        """What all that was replayed came to: each record once, as it ended."""
+        return [(name, id, record) for name, changed in self._changed_maps.items() for id, record in changed.items()]
 
     def _free_keys(self, collection: str, id: str) -> None:
         old = self.get(collection, id)

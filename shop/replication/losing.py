@@ -3,6 +3,9 @@ stands beside, in `lost/<timeline>-<lsn>.done.json`.
 
 A timeline is left once and an LSN is used once in it, so that the name of a commit never means another one. Writing the same commits again
 changes nothing: a rejoin that was cut short is simply done again.
+
+The LSNs of PostgreSQL are places in the log of one cluster, and another cluster that is made in the folder begins its log anew. What comes
+from there is known by its id, and takes the next name that is free.
 """
 
 import re
@@ -61,18 +64,17 @@ class LostFolder:
     def keep_commits(self, commits: Sequence[Left]) -> list[Commit]:
         """The same for commits that come from no journal; returns them as they are kept, oldest first. Raises OSError.
 
-        Each becomes a line as a journal has it. Two that bear one LSN get two: the later one by its id the next that is free.
+        Each becomes a line as a journal has it. A name that another commit bears, or a decision that is not about this one, is not
+        used again: the commit gets the next LSN that is free.
         """
         if not commits:
             return []
         self._files.make_folder(self.path)
         kept: list[Commit] = []
-        taken: set[tuple[int, int]] = set()
         for left in sorted(commits, key=lambda one: (one.timeline, one.lsn, one.id)):
             lsn = left.lsn
-            while (left.timeline, lsn) in taken:
+            while self._is_anothers(commit_id(left.timeline, lsn), left):
                 lsn += 1
-            taken.add((left.timeline, lsn))
             core = encode_core(lsn, left.timeline, left.at, left.ops)
             line = encode_line(0, "", left.id, core)
             self._replace(self.path / f"{commit_id(left.timeline, lsn)}{_COMMIT}", line)
@@ -113,6 +115,12 @@ class LostFolder:
     def _ids(self) -> list[str]:
         names = (name.removesuffix(_COMMIT) for name in self._files.names_in(self.path) if name.endswith(_COMMIT))
         return sorted((name for name in names if _ID.fullmatch(name)), key=_order)
+
+    def _is_anothers(self, name: str, left: Left) -> bool:
+        """Whether anything of that name is, or may be, about another commit than *left*."""
+        if self.holds(name):
+            return not self._is_readable(name) or self.commit(name).checksum != left.id
+        return self._files.exists(self._file(name, _DECISION))
 
     def _is_readable(self, commit_id: str) -> bool:
         try:

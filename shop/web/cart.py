@@ -1,13 +1,13 @@
 """The cart: shown, filled, changed. Looking at it changes nothing; every change is a POST answered by a redirect."""
 
-from flask import Blueprint, flash, get_template_attribute, redirect, request, session
+from flask import Blueprint, Response, flash, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
 from msgspec import ValidationError, convert, to_builtins
 
 from shop import cart as carts
 from shop.errors import Conflict, Invalid, NotFound
 from shop.models import Product
-from shop.web import fragments
+from shop.web import cart_shown, fragments
 from shop.web.catalog import product_page
 from shop.web.extensions import limited
 from shop.web.forms import LineForm
@@ -104,10 +104,11 @@ def cart_page(product_id: str = "", form: LineForm | None = None, *, status: int
     """The cart at the prices of now; *form* is what was typed for the line of *product_id* and refused."""
     mine = cart_id()
     with services().repository.view() as unit:
-        cart = carts.priced(unit, unit.cart(mine) if mine else None)
+        shown = cart_shown.shown(carts.priced(unit, unit.cart(mine) if mine else None))
         frame = common_frame(unit)
-    main = get_template_attribute("cart/_main.html", "main")(cart, product_id, form)
-    return fragments.framed("cart/show.html", frame, main=main), status
+    if form is not None:
+        return render_template(shown.template, **shown.variables(product_id, form)), status
+    return Response(fragments.page(shown, frame).body(), status)
 
 
 def _product(product_id: str) -> Product:

@@ -128,7 +128,7 @@ def show(slug: str) -> ResponseReturnValue:
         if product is None:
             raise NotFound(farside.missing("There is no such product."))
         shown, frame = _product_shown(unit, product), common_frame(unit)
-    return Response(fragments.page(shown, frame).text())
+    return Response(fragments.page(shown, frame).body())
 
 
 def product_page(product: Product, form: LineForm, *, problem: str = "", status: int = 200) -> ResponseReturnValue:
@@ -216,9 +216,9 @@ def _product_shown(unit: ReadUnit, product: Product) -> ProductShown:
 
 def _unless_known(drawn: fragments.Drawn) -> Response:
     """The page, or 304 to a browser that has exactly this one: most who come back to the list find it unchanged."""
-    is_told, text = has_messages(), drawn.text()
-    tag = fragments.tag_of(text) if is_told else drawn.tag
-    response = Response(text)
+    is_told, body = has_messages(), drawn.body()
+    tag = fragments.tag_of(body) if is_told else drawn.tag
+    response = Response(body)
     response.headers["Cache-Control"] = "private, no-cache"  # it may hold a message and the count of a cart
     response.headers["ETag"] = f'"{tag}{farside.tag()}"'  # what one side shows is never taken for the other's
     if "If-None-Match" in request.headers:

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
+from typing import Any
 
-from flask import Blueprint, get_template_attribute, redirect, request
+from flask import Blueprint, Response, get_template_attribute, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
+from msgspec import Struct
 
 from shop import cart as carts
 from shop import orders
 from shop.errors import CartChanged, Conflict
 from shop.models import Customer, Order
 from shop.units import WriteUnit
-from shop.web import fragments
+from shop.web import cart_shown, fragments
+from shop.web.cart_shown import CartShown
 from shop.web.extensions import limited
 from shop.web.forms import CheckoutForm
 from shop.web.links import order_address
@@ -24,6 +27,25 @@ from shop.web.visitor import cart_id, common_frame
 bp = Blueprint("checkout", __name__)
 
 COUNTRIES = (("", "Choose a country"), *orders.COUNTRIES.items())
+KEY = "checkout_key"
+
+
+class CheckoutShown(Struct, frozen=True):
+    """The checkout for a customer who has typed nothing yet, with a gap for the key of the cart."""
+
+    cart: CartShown
+
+    template = "checkout/show.html"
+
+    def variables(self) -> dict[str, Any]:
+        return {
+            "cart": self.cart,
+            KEY: fragments.gap(KEY),
+            "form": CheckoutForm(),
+            "fields": _untouched_fields(),
+            "sentence": "",
+            "problems": {},
+        }
 
 
 @bp.get("/checkout")
@@ -96,10 +118,11 @@ def _checkout_page(
         frame = common_frame(unit)
     if cart.is_empty:
         return redirect("/cart", 303)
-    fields = _untouched_fields() if form.is_untouched else _fields(form)
-    main = get_template_attribute("checkout/_main.html", "main")(cart, form, fields, sentence, problems or {})
-    title = "Error: Checkout" if form.problems else "Checkout"
-    return fragments.framed("checkout/show.html", frame, title=title, main=main), status
+    shown = CheckoutShown(cart_shown.shown(cart))
+    if form.is_untouched:
+        return Response(fragments.page(shown, frame).body(checkout_key=cart.checkout_key))
+    refused = {"form": form, "fields": _fields(form), "sentence": sentence, "problems": problems or {}}
+    return render_template(shown.template, **{**shown.variables(), KEY: cart.checkout_key, **refused}), status
 
 
 def _fields(form: CheckoutForm) -> Markup:

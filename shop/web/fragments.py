@@ -4,9 +4,9 @@ A page is kept under *what it shows*: the very fields that were read from the sn
 to its template. It is not kept under a time or a version, and no edit has to tell anybody. Whoever reads another price looks for
 another page, and does not find the old one.
 
-Nothing of one visitor is in a kept page but how many pieces are in the cart, which is part of what it is kept under. A chosen side
-or a reason why nothing can be changed makes a page that is not kept. Where a form's token and messages belong a kept page has gaps, which
-are filled for each visitor; and of a page that is all one visitor's, like a cart, only what stands around is kept.
+Nothing that tells one visitor from another is in a kept page. What is in a cart or an order, and what it costs, is part of what the page
+is kept under: whoever buys the same reads the same. Where a name, an address, a key, a form's token or a message belongs a kept page has
+gaps, which are filled for each visitor. A chosen side or a reason why nothing can be changed makes a page that is not kept.
 """
 
 import re
@@ -23,6 +23,7 @@ from markupsafe import Markup, escape
 from msgspec import Struct
 
 PAGES_MAX = 1024  # some 10 MB; the least recently used go first
+PARTS_MAX = 256
 
 TOKEN = "csrf_token"  # noqa: S105 - the name of a gap
 MESSAGES = "messages"
@@ -34,6 +35,7 @@ _is_kept: ContextVar[bool] = ContextVar("is_kept", default=False)
 _HIDDEN: Mapping[str, Any] = {
     name: StrictUndefined(name=name) for name in ("request", "session", "g", "config", "get_flashed_messages")
 }
+_FRAMELESS: Mapping[str, Any] = {name: StrictUndefined(name=name) for name in ("shop", "far_side")}
 
 
 class Shown(Protocol):
@@ -67,7 +69,7 @@ class Frame(Struct, frozen=True):
         return ""
 
     def messages(self) -> Markup:
-        return Markup(_gap(MESSAGES))  # noqa: S704 - our own
+        return gap(MESSAGES)
 
     def has_public_stage(self) -> bool:
         return self.is_stage_public
@@ -99,41 +101,45 @@ class _NearSide(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A page in pieces; between them belong the visitor's token and what is drawn anew each time."""
+    """A page, encoded, in pieces; between them belong texts of the visitor and what is drawn anew each time."""
 
-    pieces: Sequence[str]  # the odd ones are names of gaps
+    pieces: Sequence[bytes]
+    gaps: Sequence[str]  # their names: the first stands between the first two pieces
     tag: str  # equal for equal texts
 
-    def text(self, **texts: str) -> str:
-        """The page with its gaps filled, those of every page too: what is to be said is said, and once."""
-        pieces = list(self.pieces)
+    def body(self, **texts: str) -> bytes:
+        """The page with its gaps filled, those of every page too: what is to be said is said, and once. A text that is no `Markup` is
+        escaped."""
         of_every_page = _parts().texts
-        for place in range(1, len(pieces), 2):
-            name = pieces[place]
-            if name not in texts:
-                texts[name] = of_every_page[name]()
-            pieces[place] = texts[name]
-        return "".join(pieces)
+        filled: dict[str, bytes] = {}
+        parts = [self.pieces[0]]
+        for name, piece in zip(self.gaps, self.pieces[1:], strict=True):
+            if name not in filled:
+                filled[name] = escape(texts[name] if name in texts else of_every_page[name]()).encode()
+            parts += filled[name], piece
+        return b"".join(parts)
 
 
 def page(shown: Shown, frame: Frame | None) -> Drawn:
     """The page that shows *shown* in *frame*; without one it is drawn for this request alone."""
     if frame is None:
         return _drawn(render_template(shown.template, **shown.variables()))
-    return _parts().kept(shown, frame)
+    return _parts().page(shown, frame)
 
 
-def framed(template: str, frame: Frame | None, **texts: str) -> str:
-    """A page whose *texts* are one visitor's and not kept; what stands around them is. A text that is no `Markup` is escaped."""
-    if frame is None:
-        return render_template(template, **texts)
-    around = _parts().kept(_Around(template, tuple(texts)), frame)
-    return around.text(**{name: escape(text) for name, text in texts.items()})
+def part(shown: Shown) -> Markup:
+    """What shows *shown* and stands in a page, kept in the same way."""
+    return Markup(_parts().part(shown).body().decode())  # noqa: S704 - drawn by a template
 
 
-def tag_of(text: str) -> str:
+def gap(name: str) -> Markup:
+    """For a template: where the text of that name belongs, which `Drawn.body` is handed."""
+    return Markup(_gap(name))  # noqa: S704 - our own
+
+
+def tag_of(body: bytes) -> str:
     """Equal for equal texts."""
-    return sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return sha1(body, usedforsecurity=False).hexdigest()
 
 
 def token_in_template() -> str:
@@ -145,15 +151,21 @@ def register(app: Flask, *, token: Callable[[], str], messages: Callable[[], str
     """Keep the pages of *app*; *token* is that of the visitor's forms, *messages* what is to be said on the page that is made."""
 
     @lru_cache(PAGES_MAX)
-    def kept(shown: Shown, frame: Frame) -> Drawn:
-        return _drawn(_draw_to_keep(app, shown, frame))
+    def kept_page(shown: Shown, frame: Frame) -> Drawn:
+        around = {"shop": frame, "far_side": _NearSide(frame.is_far_side_offered)}
+        return _drawn(_draw_to_keep(app, shown, around))
 
-    app.extensions[_KEY] = _Parts(kept, {TOKEN: token, MESSAGES: messages})
+    @lru_cache(PARTS_MAX)
+    def kept_part(shown: Shown) -> Drawn:
+        return _drawn(_draw_to_keep(app, shown, _FRAMELESS))
+
+    app.extensions[_KEY] = _Parts(kept_page, kept_part, {TOKEN: token, MESSAGES: messages})
     app.jinja_env.globals["csrf_token"] = token_in_template
 
 
 class _Parts(NamedTuple):
-    kept: Callable[[Shown, Frame], Drawn]
+    page: Callable[[Shown, Frame], Drawn]
+    part: Callable[[Shown], Drawn]
     texts: Mapping[str, Callable[[], str]]  # for gaps of every page
 
 
@@ -161,31 +173,17 @@ def _parts() -> _Parts:
     return cast(_Parts, current_app.extensions[_KEY])
 
 
-class _Around(Struct, frozen=True):
-    """A page with a gap for each of its texts."""
-
-    template: str
-    names: tuple[str, ...]
-
-    def variables(self) -> dict[str, Any]:
-        return {name: Markup(_gap(name)) for name in self.names}  # noqa: S704 - our own
-
-
-def _draw_to_keep(app: Flask, shown: Shown, frame: Frame) -> str:
+def _draw_to_keep(app: Flask, shown: Shown, around: Mapping[str, Any]) -> str:
     before = _is_kept.set(True)
     try:
-        return app.jinja_env.get_template(shown.template).render(
-            **_HIDDEN,
-            shop=frame,
-            far_side=_NearSide(frame.is_far_side_offered),
-            **shown.variables(),
-        )
+        return app.jinja_env.get_template(shown.template).render(**_HIDDEN, **around, **shown.variables())
     finally:
         _is_kept.reset(before)
 
 
 def _drawn(text: str) -> Drawn:
-    return Drawn(tuple(_GAPS.split(text)), tag_of(text))
+    pieces = _GAPS.split(text)  # the odd ones are names of gaps
+    return Drawn([piece.encode() for piece in pieces[::2]], pieces[1::2], tag_of(text.encode()))
 
 
 def _gap(name: str) -> str:

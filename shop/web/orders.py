@@ -1,20 +1,44 @@
 """An order for its customer: reached by a signed link, from the checkout on."""
 
 from datetime import datetime
+from typing import Any
 
-from flask import Blueprint, get_template_attribute, render_template, request
+from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
+from msgspec import Struct
 
 from shop.errors import NotFound
-from shop.models import Order
+from shop.models import Order, OrderLine, OrderStatus
 from shop.orders import COUNTRIES
 from shop.replication.contract import LostCommit, State
 from shop.web import fragments
+from shop.web.filters import when
 from shop.web.links import is_order_token, order_address
 from shop.web.services import services
 from shop.web.visitor import common_frame
 
 bp = Blueprint("orders", __name__)
+
+MINE = "number placed address site crossing name street postcode city country note".split()
+
+
+class OrderShown(Struct, frozen=True, kw_only=True):
+    """What the page of an order shows that another order may show as well, with gaps for what is of this one alone: `MINE`."""
+
+    lines: tuple[OrderLine, ...]
+    subtotal_cents: int
+    shipping_cents: int
+    total_cents: int
+    currency: str
+    status: OrderStatus
+    sent_at: str | None
+    cancelled_at: str | None
+    has_note: bool
+
+    template = "orders/show.html"
+
+    def variables(self) -> dict[str, Any]:
+        return {"order": self, "mine": {name: fragments.gap(name) for name in MINE}}
 
 
 @bp.get("/orders/<number>")
@@ -29,9 +53,38 @@ def show(number: str) -> ResponseReturnValue:
         order, frame = unit.order(number), common_frame(unit)
     if order is None:
         return render_template("orders/missing.html", number=number, lost=_lost(number)), 404
-    draw = get_template_attribute("orders/_main.html", "main")
-    main = draw(order, order_address(number), request.host_url.rstrip("/"), _crossing_sentence(order), COUNTRIES)
-    return fragments.framed("orders/show.html", frame, number=number, main=main)
+    return Response(fragments.page(_shown(order), frame).body(**_mine(order)))
+
+
+def _shown(order: Order) -> OrderShown:
+    return OrderShown(
+        lines=order.lines,
+        subtotal_cents=order.subtotal_cents,
+        shipping_cents=order.shipping_cents,
+        total_cents=order.total_cents,
+        currency=order.currency,
+        status=order.status,
+        sent_at=order.sent_at,
+        cancelled_at=order.cancelled_at,
+        has_note=bool(order.customer.note),
+    )
+
+
+def _mine(order: Order) -> dict[str, str]:
+    customer = order.customer
+    return {
+        "number": order.number,
+        "placed": when(order.placed_at),
+        "address": order_address(order.number),
+        "site": request.host_url.rstrip("/"),
+        "crossing": _crossing_sentence(order),
+        "name": customer.name,
+        "street": customer.street,
+        "postcode": customer.postcode,
+        "city": customer.city,
+        "country": COUNTRIES.get(customer.country, customer.country),
+        "note": customer.note,
+    }
 
 
 def _lost(number: str) -> LostCommit | None:

@@ -5,9 +5,11 @@ The cookie is first sent when something is put in a cart, or with a form that ne
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any, cast
 
-from flask import Flask, get_flashed_messages, get_template_attribute, session
+from flask import Flask, get_flashed_messages, session
 from markupsafe import Markup
+from msgspec import Struct
 
 from shop.errors import Unavailable
 from shop.models import Category
@@ -54,14 +56,23 @@ def has_messages() -> bool:
     return MESSAGES_KEY in session
 
 
+class MessagesShown(Struct, frozen=True):
+    """Sentences with their categories."""
+
+    messages: tuple[tuple[str, str], ...]
+
+    template = "components/messages.html"
+
+    def variables(self) -> dict[str, Any]:
+        return {"messages": self.messages}
+
+
 def messages() -> Markup:
     """What was left to be said on this visitor's next page; said once."""
     if not has_messages():
         return Markup("")
-    drawn: Markup = get_template_attribute("components/flash.html", "flashes")(
-        get_flashed_messages(with_categories=True)
-    )
-    return drawn
+    left = cast(list[tuple[str, str]], get_flashed_messages(with_categories=True))
+    return fragments.part(MessagesShown(tuple(left)))
 
 
 def pieces_in_cart() -> int:

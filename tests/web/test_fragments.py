@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from jinja2 import DictLoader, UndefinedError
+from markupsafe import escape
 from msgspec import Struct
 from msgspec.structs import replace
 
 from shop.repository.embedded import EmbeddedRepository
 from shop.web import fragments, visitor
 from shop.web.extensions import tokens
-from tests.builders import a_category, a_product, keep
+from tests.builders import a_category, a_product, customer_form, keep
 from tests.web.visitor import Visitor
 
 READERS = 100
@@ -26,7 +27,8 @@ TEA = a_category(id="tea", slug="tea", name="Tea 0")
 POT = a_product(id="pot", slug="pot", name="Pot 0", price_cents=10_000, stock=1, category_id="tea", picture="p0.svg")
 CUP = a_product(id="cup", slug="cup", name="Cup", category_id="tea")
 
-ADDRESSES = ("/", "/?q=pot", "/?category=tea", "/products/pot", "/products/cup")
+OF_THE_CART = ("/cart", "/checkout")
+ADDRESSES = ("/", "/?q=pot", "/?category=tea", "/products/pot", "/products/cup", *OF_THE_CART)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,14 @@ def edit(repository: EmbeddedRepository, number: int) -> None:
         )
 
 
-def numbers_on(page: str) -> dict[str, int]:
+def with_a_pot(app: Flask) -> Visitor:
+    """A visitor who has put a pot in the cart when it cost what it costs now."""
+    visitor = Visitor(app.test_client())
+    assert visitor.add("pot").follow().notices
+    return visitor
+
+
+def numbers_on(page: str, address: str) -> dict[str, int]:
     """What the page says of the pot and of the menu, as the numbers of the edits they come from."""
     price = re.search(r"€(10\d)\.(\d\d)", page)
     patterns = {"name": r"Pot (\d+)", "picture": r"/p(\d+)\.svg", "menu": r">Tea (\d+)</a>"}
@@ -59,6 +68,12 @@ def numbers_on(page: str) -> dict[str, int]:
     found["price"] = {int(price[1] + price[2]) - 10_000}
     assert all(len(numbers) == 1 for numbers in found.values()), found
     numbers = {name: next(iter(values)) for name, values in found.items()}
+    if address in OF_THE_CART:
+        amounts = set(re.findall(r"€(\d+\.\d\d)", page))
+        assert amounts <= {"100.00", f"{price[1]}.{price[2]}"}, (
+            amounts
+        )  # what it was, what it is; and the same as the sum
+        return numbers
     left = re.search(r"Only (\d) left", page)
     assert left is not None, page
     assert int(left[1]) == numbers["price"] % 5 + 1
@@ -94,14 +109,14 @@ def test_no_reader_who_starts_after_an_edit_was_answered_sees_what_was_before(
     seen: set[int] = set()
 
     def reader(number: int) -> Callable[[], None]:
-        client = app.test_client()
+        address = ADDRESSES[number % len(ADDRESSES)]
+        client = with_a_pot(app).client if address in OF_THE_CART else app.test_client()
 
         def look() -> None:
-            address = ADDRESSES[number % len(ADDRESSES)]
             try:
                 while not is_over.is_set():
                     before = answered
-                    numbers = numbers_on(client.get(address).text)
+                    numbers = numbers_on(client.get(address).text, address)
                     assert len(set(numbers.values())) == 1, f"{address} is of several moments: {numbers}"
                     assert numbers["price"] >= before, f"{address} is of edit {numbers['price']}, after {before}"
                     seen.add(numbers["price"])
@@ -129,25 +144,25 @@ def test_no_reader_who_starts_after_an_edit_was_answered_sees_what_was_before(
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "shows_in_cart"),
     [
-        {"price_cents": 4321},
-        {"name": "Kettle"},
-        {"stock": 3},
-        {"stock": 0},
-        {"picture": "pictures/kettle.svg"},
-        {"category_id": "cups"},
-        {"is_archived": True},
+        ({"price_cents": 4321}, True),
+        ({"name": "Kettle"}, True),
+        ({"stock": 3}, False),
+        ({"stock": 0}, True),
+        ({"picture": "pictures/kettle.svg"}, True),
+        ({"category_id": "cups"}, False),
+        ({"is_archived": True}, True),
     ],
-    ids=lambda fields: next(iter(fields)),
+    ids=["price", "name", "stock", "sold out", "picture", "category", "archived"],
 )
 def test_each_field_that_shows_changes_the_pages_with_the_edit(
-    app: Flask, repository: EmbeddedRepository, fields: dict[str, Any]
+    app: Flask, repository: EmbeddedRepository, fields: dict[str, Any], shows_in_cart: bool
 ) -> None:
     """What is drawn from what was kept is what a shop that has kept nothing draws."""
     cups = a_category(id="cups", slug="cups", name="Cups")
     keep(repository, cups)
-    client = app.test_client()
+    client = with_a_pot(app).client
     before = [client.get(address).text for address in ADDRESSES]
 
     keep(repository, replace(POT, **fields))
@@ -158,6 +173,7 @@ def test_each_field_that_shows_changes_the_pages_with_the_edit(
     without_tokens = [re.sub(r'"csrf_token" value="[^"]+"', "", page) for page in after]
     assert without_tokens == [re.sub(r'"csrf_token" value="[^"]+"', "", page) for page in anew]
     assert before[3] != after[3]
+    assert [one != other for one, other in zip(before[-2:], after[-2:], strict=True)] == [shows_in_cart] * 2
 
 
 def test_visitors_at_the_same_time_each_have_their_own_cart_token_and_messages(
@@ -207,6 +223,29 @@ def test_visitors_at_the_same_time_each_have_their_own_cart_token_and_messages(
     assert len(set(tokens.values())) == VISITORS
 
 
+def test_customers_who_buy_the_same_each_have_their_own_checkout_and_order(app: Flask) -> None:
+    """All that the pages show of the goods is the same for both; all that is somebody's own is that one's."""
+    own: list[set[str]] = []
+    pages: list[str] = []
+    for name in ("Anna <b>", "Bert & Co"):
+        visitor = Visitor(app.test_client())
+        visitor.add("cup")
+        visitor.get("/cart")
+        checkout = visitor.get("/checkout")
+        typed = customer_form() | {"name": name, "street": f"{name} street", "note": f"{name} bell"}
+        order = checkout.send("/checkout", **typed)
+        page = order.follow()
+        number, _, token = (order.location or "").removeprefix("/orders/").partition("?token=")
+        assert page.main.text.count(name) == 3
+        own.append({number, token, escape(name), checkout.fields("/checkout")["checkout_key"]})
+        pages.append(checkout.response.text + page.response.text)
+
+    assert not own[0] & own[1]
+    for mine, others, text in ((own[0], own[1], pages[0]), (own[1], own[0], pages[1])):
+        assert all(one in text for one in mine)
+        assert not any(one in text for one in others)
+
+
 class _Shown(Struct, frozen=True):
     number: int
     template = "page.html"
@@ -226,7 +265,7 @@ def draw(app: Flask, frame: fragments.Frame) -> Iterator[Callable[[str], str]]:
 
     def draw(source: str) -> str:
         app.jinja_env.loader = DictLoader({"page.html": source})
-        return fragments.page(_Shown(1), frame).text(csrf_token="mine")
+        return fragments.page(_Shown(1), frame).body(csrf_token="mine").decode()
 
     with app.test_request_context():
         yield draw
@@ -242,6 +281,8 @@ def test_a_template_of_a_kept_page_is_refused_what_the_page_is_not_kept_under(
         draw("{{ " + asked + " }}")
 
 
-def test_a_token_is_filled_in_for_each_visitor_and_never_kept(draw: Callable[[str], str]) -> None:
+def test_a_token_is_filled_in_for_each_visitor_and_never_kept(
+    draw: Callable[[str], str], frame: fragments.Frame
+) -> None:
     assert draw("<{{ csrf_token() }}|{{ number }}|{{ csrf_token() }}>") == "<mine|1|mine>"
-    assert fragments.page(_Shown(1), fragments.Frame((), 0, False, False)).text(csrf_token="yours") == "<yours|1|yours>"
+    assert fragments.page(_Shown(1), frame).body(csrf_token="yours") == b"<yours|1|yours>"

@@ -1,12 +1,13 @@
 """The visitor's signed cookie and the tokens of forms, each signature worked out once.
 
 A browser sends the same cookie with every page, and the same text has the same signature for as long as the key is the same: so
-what was found good may be remembered under the whole text, signature included. A bad one is never remembered, and the age of a
-good one is looked at each time.
+what was signed here or found good may be remembered under the whole text, signature included. A bad one is never remembered, and
+the age of a good one is looked at each time.
 """
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import lru_cache
 from hmac import compare_digest
@@ -20,7 +21,7 @@ from flask_wtf.csrf import generate_csrf
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 TOKEN_KEY = "csrf_token"  # noqa: S105 - the name of a field
-REMEMBERED = 4096  # cookies, and tokens; the least recently used go first
+REMEMBERED = 4096  # cookies, and tokens
 
 
 class Sessions(SecureCookieSessionInterface):
@@ -31,7 +32,7 @@ class Sessions(SecureCookieSessionInterface):
         if serializer is None:
             raise RuntimeError("The application has no secret key.")
         self._serializer = serializer
-        self._read: Callable[[str], tuple[dict[str, Any], int]] = lru_cache(REMEMBERED)(_reader(serializer))
+        self._known = _Known()
         self._age_max = int(app.permanent_session_lifetime.total_seconds())
 
     def get_cookie_name(self, app: Flask) -> str:
@@ -50,18 +51,65 @@ class Sessions(SecureCookieSessionInterface):
         if not value:
             return self.session_class()
         try:
-            said, signed_at = self._read(value)
+            said, signed_at = self._known.get(value) or self._read(value)
         except BadSignature:
             return self.session_class()
         if not 0 <= int(time.time()) - signed_at <= self._age_max:
             return self.session_class()
-        return self.session_class({name: _own(value) for name, value in said.items()})
+        return self.session_class(_own(said))
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        if session.modified or self.should_set_cookie(app, session):
-            super().save_session(app, session, response)
-        elif session.accessed:
-            response.vary.add("Cookie")
+        """As Flask does; the cookie that is sent comes back with the next request and need not be read then."""
+        if session.accessed:
+            _vary_by_cookie(response)
+        if not session:
+            if session.modified:
+                super().save_session(app, session, response)  # takes the cookie back
+        elif self.should_set_cookie(app, session):
+            response.set_cookie(
+                self.get_cookie_name(app),
+                self._sign(session),
+                expires=self.get_expiration_time(app, session),
+                httponly=self.get_cookie_httponly(app),
+                domain=self.get_cookie_domain(app),
+                path=self.get_cookie_path(app),
+                secure=self.get_cookie_secure(app),
+                partitioned=self.get_cookie_partitioned(app),
+                samesite=self.get_cookie_samesite(app),
+            )
+            _vary_by_cookie(response)
+
+    def _read(self, value: str) -> "_Said":
+        """Raises `BadSignature`."""
+        said, signed_at = self._serializer.loads(value, return_timestamp=True)
+        return self._known.put(value, said, int(signed_at.timestamp()))
+
+    def _sign(self, session: SessionMixin) -> str:
+        signed_at = int(time.time())
+        value = str(self._serializer.dumps(dict(session)))
+        self._known.put(value, _own(session), signed_at)
+        return value
+
+
+_Said = tuple[dict[str, Any], int]  # what a cookie says, and when it was signed in Unix time
+
+
+class _Known:
+    """Good cookies. Safe from many threads; the oldest go first, and are read again."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, _Said] = {}
+        self._lock = threading.Lock()  # for putting
+
+    def get(self, value: str) -> _Said | None:
+        return self._said.get(value)
+
+    def put(self, value: str, said: dict[str, Any], signed_at: int) -> _Said:
+        with self._lock:
+            if len(self._said) >= REMEMBERED:
+                del self._said[next(iter(self._said))]
+            self._said[value] = (said, signed_at)
+        return said, signed_at
 
 
 class Tokens:
@@ -89,14 +137,13 @@ class Tokens:
         return str(generate_csrf())  # of the session, that is of _raw
 
 
-def _reader(serializer: URLSafeTimedSerializer) -> Callable[[str], tuple[dict[str, Any], int]]:
-    def read(value: str) -> tuple[dict[str, Any], int]:
-        said, signed_at = serializer.loads(value, return_timestamp=True)
-        return said, int(signed_at.timestamp())
-
-    return read
-
-
-def _own(value: Any) -> Any:
+def _own(said: Mapping[str, Any]) -> dict[str, Any]:
     """A copy that a request may change; most of what a session holds cannot be changed anyway."""
-    return value if isinstance(value, str | int) else deepcopy(value)
+    return {name: value if isinstance(value, str | int) else deepcopy(value) for name, value in said.items()}
+
+
+def _vary_by_cookie(response: Response) -> None:
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:  # the same, without taking a header apart that is not there
+        response.headers["Vary"] = "Cookie"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from flask import Flask, session
+from flask.sessions import SessionInterface
 from flask.testing import FlaskClient
 
 from shop.web import cookies
@@ -77,6 +78,32 @@ def test_what_a_request_does_to_its_session_stays_with_it(app: Flask) -> None:
     opened().append(3)
 
     assert opened() == [1, 2]
+
+
+def test_what_is_remembered_of_a_cookie_that_was_sent_is_what_it_says(app: Flask, visitor: Visitor) -> None:
+    """After each kind of thing that is put in a session: a cart, a token, sentences, a line to put back, a way to read."""
+    sent = []
+    for send in (
+        lambda: visitor.add("pot"),
+        lambda: visitor.get("/cart").send(f"/cart/lines/{POT.id}/removal"),
+        lambda: visitor.get("/far-side").send("/far-side", policy="monotonic"),
+        lambda: visitor.get("/"),
+    ):
+        send()
+        cookie = visitor.client.get_cookie("session")
+        assert cookie is not None
+        sent.append(cookie.value)
+
+    def opened(reader: SessionInterface, value: str) -> dict[str, object]:
+        with app.test_request_context(headers={"Cookie": f"session={value}"}) as context:
+            return dict(reader.open_session(app, context.request) or {})
+
+    remembered = [opened(app.session_interface, value) for value in sent]
+    assert remembered == [opened(cookies.Sessions(app), value) for value in sent]  # which has to read them
+    assert [sorted(said) for said in remembered][1:3] == [
+        ["_flashes", "_permanent", "cart", "csrf_token", "removed", "wrote"],
+        ["_permanent", "cart", "csrf_token", "far", "removed", "wrote"],
+    ]
 
 
 def test_each_visitor_has_a_token_of_their_own(app: Flask) -> None:

@@ -108,7 +108,7 @@ class SimDisk:
     def close(self, fd: int) -> None:
         del self._fds[fd]
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         inode = self._fds[fd]
         self._did(Op("write", inode.id, offset=offset, data=bytes(data)))
         _overwrite(inode.data, offset, data)

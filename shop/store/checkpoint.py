@@ -19,13 +19,13 @@ r"""The checkpoint's format: one JSON object any parser reads.
 
 Scalars and lists first, then a collection a key, one record a line. `crc` is the CRC-32 of the whole file with the eight digits
 of `crc` itself replaced by zeros. `peer` names the other side's file once that has existed. `clean`: the store was closed in
-order and the journal holds nothing above. It is written beside, fsynced, renamed, and its folder fsynced: a crash leaves the old one or
-the new one.
+order and the journal holds nothing above. It is written beside, fsynced and renamed: a crash leaves the old one or the new one. After the
+folder's fsync, which comes before the journal is cut, it leaves the new one.
 """
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,22 +95,13 @@ def encode_record_line(id: str, record: Any) -> bytes:
     return encode(id) + b":" + encode(record)
 
 
-def encode_small(header: Header, lines: dict[str, dict[str, bytes]]) -> bytes:
-    """A whole file of lines that are already encoded. The CRC is counted over the parts: a copy of all of them would cost as much again."""
-    head = encode_header(header)
-    parts = []
-    for collection, its_lines in lines.items():
-        parts.append(b',\n"%s":{\n' % collection.encode())
-        parts.append(b",\n".join(its_lines.values()))
-        parts.append(b"\n}" if its_lines else b"}")
-    parts.append(b"}\n")
-    crc = zlib.crc32(head)
-    for part in parts:
-        crc = zlib.crc32(part, crc)
-    return b"".join([_with_crc(head, crc), *parts])
+def begin_collection(name: str) -> bytes:
+    """What stands before the lines of a collection."""
+    return b',\n"%s":{\n' % name.encode()
 
 
-def _with_crc(head: bytes, crc: int) -> bytes:
+def with_crc(head: bytes, crc: int) -> bytes:
+    """*head*, a whole header, with the CRC in it."""
     at = head.index(_CRC_MARK) + len(_CRC_MARK)
     return head[:at] + b"%08x" % crc + head[at + 8 :]
 
@@ -120,7 +111,7 @@ def _steps(state: State) -> Iterator[bytes]:
     piece: list[bytes] = []
     size = 0
     for collection in state.collections():
-        piece.append(b',\n"%s":{\n' % collection.encode())
+        piece.append(begin_collection(collection))
         first = True
         for id, record in state.items(collection):
             line = encode_record_line(id, record)
@@ -161,7 +152,7 @@ def write_big(files: Files, path: Path, header: Header, state: State, *, is_pace
             crc, size = zlib.crc32(piece, crc), size + len(piece)
             if is_paced:
                 flushed = _pause(files, fd, size, flushed)
-        files.write(fd, _with_crc(head, crc), 0)
+        files.write(fd, with_crc(head, crc), 0)
 
     _replace(files, path, write_steps)
     return size
@@ -263,20 +254,3 @@ def read_bytes(files: Files, path: Path) -> bytes:
         return files.read(path)
     except OSError as error:
         raise StoreDamaged(path, None, f"cannot be read ({error.strerror or error})") from error
-
-
-def encode_all_lines(state: State) -> dict[str, dict[str, bytes]]:
-    """Every record's line, by collection and id, in the state's order."""
-    return {
-        collection: {id: encode_record_line(id, record) for id, record in state.items(collection)}
-        for collection in state.collections()
-    }
-
-
-def apply_to_lines(lines: dict[str, dict[str, bytes]], ops: Iterable[tuple[str, str, Any]]) -> None:
-    """Bring *lines* from one state to the next."""
-    for collection, id, record in ops:
-        if record is None:
-            lines[collection].pop(id, None)
-        else:
-            lines[collection][id] = encode_record_line(id, record)

@@ -43,8 +43,8 @@ class Files:
     def close(self, fd: int) -> None:
         os.close(fd)
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
-        """All of *data* at *offset*; when it raises, a part of it may be there."""
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
+        """All of *data* at *offset*; when it raises, a part of it may be there. Nothing of *data* is needed afterwards."""
         written = os.pwrite(fd, data, offset)
         while written < len(data):  # a disk that fills, or a signal, ends a write early without an error
             count = os.pwrite(fd, data[written:], offset + written)

@@ -1,7 +1,7 @@
 """The checkpoint file while the store is open: what it shows, and how the next one is written.
 
-While the file is small each record's encoded line is kept, so that a checkpoint encodes what changed and joins the rest; a big one is
-encoded from the snapshot in slices. The caller holds the store's checkpoint lock, but for `committed` (the append lock).
+While the file is small each record's encoded line is kept, so that a checkpoint encodes what changed; a big one is encoded from the
+snapshot in slices. The caller holds the store's checkpoint lock, but for `committed` (the append lock).
 """
 
 from collections import deque
@@ -9,15 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from shop.store.checkpoint import (
-    Header,
-    apply_to_lines,
-    encode_all_lines,
-    encode_small,
-    write_big,
-    write_file,
-)
+from shop.store.checkpoint import Header, replace_open, sync_folder, write_big
 from shop.store.files import Files
+from shop.store.lines import Lines
 from shop.store.state import State
 
 SMALL_FILE_BYTES = 5_000_000  # below, the file shows every commit at once; the promise is in the design
@@ -35,8 +29,9 @@ class Shown:
         self.lsn = lsn
         self.bytes = size
         self.at = at  # monotonic
+        self._is_named = True  # no power cut can bring back the file that had the name before
         self._unshown: deque[tuple[int, Iterable[tuple[str, str, Any]]]] = deque()  # ops that `_lines` lacks
-        self._lines = encode_all_lines(state) if size < SMALL_FILE_BYTES else None
+        self._lines = Lines(state) if size < SMALL_FILE_BYTES else None
 
     @property
     def is_small(self) -> bool:
@@ -48,23 +43,36 @@ class Shown:
             self._unshown.append((lsn, ops))
 
     def write(self, state: State, header: Header, *, at: float, is_paced: bool) -> None:
-        """Replace the file; a crash leaves the old one or the new one. Raises OSError, and then shows what it did before."""
+        """Replace the file; a crash leaves the old one or the new one. Raises OSError, and then shows what it did before.
+
+        A small file's name is left to `confirm`.
+        """
         if self._lines is None:
             self.bytes = write_big(self._files, self._path, header, state, is_paced=is_paced)
         else:
             self.bytes = self._write_small(state, header, self._lines)
         self.lsn, self.at = state.position.lsn, at
 
-    def _write_small(self, state: State, header: Header, lines: dict[str, dict[str, bytes]]) -> int:
+    def _write_small(self, state: State, header: Header, lines: Lines) -> int:
         while self._unshown and self._unshown[0][0] <= state.position.lsn:
-            apply_to_lines(lines, self._unshown[0][1])  # forgotten only when it is done: doing it twice is harmless
+            lines.apply(self._unshown[0][1])  # forgotten only when it is done: doing it twice is harmless
             self._unshown.popleft()
-        data = encode_small(header, lines)
-        write_file(self._files, self._path, data)
+        data = lines.file(header)
+        self._is_named = False
+        self._files.close(replace_open(self._files, self._path, lambda fd: self._files.write(fd, data, 0)))
         if len(data) >= SMALL_FILE_BYTES:
             self._lines = None
             self._unshown.clear()
         return len(data)
+
+    def confirm(self) -> None:
+        """When this returns, no power cut can bring back an older file. Raises `SyncFailed`.
+
+        Until then that one may return, whole: the journal has what it lacks, and so must not be cut.
+        """
+        if not self._is_named:
+            sync_folder(self._files, self._path.parent)
+            self._is_named = True
 
     def install(self, state: State, header: Header, *, at: float) -> None:
         """Replace the file with a state of another history; crash and errors as for `write`."""

@@ -16,6 +16,7 @@ A thread inside `update()` holds the write lock and waits for neither of the oth
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from shop.store.journal import (
     split_lines,
 )
 from shop.store.log import Log
+from shop.store.showing import Showing
 from shop.store.shown import Shown
 from shop.store.state import Changes, Index, Position, State
 from shop.store.unit import Ticket, Unit
@@ -89,6 +91,7 @@ class Store:
         self._leadership = threading.Lock()  # whose thread writes the groups; never waited for
         self._checkpoint_lock = threading.Lock()
         self._shown = Shown(files, path, state, lsn=header.position.lsn, size=shown_bytes, at=clock.monotonic())
+        self._showing = Showing(self._show, lambda: self._shown.lsn)
         self._keep_after = keep_after
         self._failed = ""  # why nothing can be written until a restart
         self._full = ""  # why the last append failed; cleared by the next that succeeds
@@ -432,7 +435,8 @@ class Store:
         with self._checkpoint_lock, self._append_lock, self._write_lock:
             if self._queue:
                 raise StoreMismatch("this side has commits of its own on their way")
-            self._write_file(self._durable)  # so that the old state does not need the journal any more
+            self._write_file(self._durable)
+            self._confirm_file()  # the old state does not need the journal any more
             self._install(state, store_id, peer)
             self._log.index = JournalIndex(state.position.lsn + 1)
             self._pending = self._durable = state
@@ -453,23 +457,28 @@ class Store:
     def wait_shown(self, lsn: int) -> None:
         """Return when the checkpoint file shows commit *lsn*; at once when the file is too big for that promise.
 
-        The caller itself writes the file, for everybody who waits: no polling, no thread in between. When it cannot be written the
-        commit is durable all the same; `problem` tells, and the store tries again.
+        One of the callers writes the file for all of them (`showing.py`). A power cut may bring the older file back, and with it the
+        journal that has the commit. When the file cannot be written the commit is durable all the same; `problem` tells, and the
+        store tries again.
         """
         if not self._shown.is_small or self._shown.lsn >= lsn:
             return
-        try:
-            with self._checkpoint_lock:
-                if self._shown.lsn < lsn:
-                    self._write_checkpoint(self._durable)
-        except OSError:
-            return  # noted by _write_checkpoint; the journal has the commit
+        with suppress(OSError):  # noted by _write_file; the journal has the commit
+            self._showing.wait(lsn)
+
+    def _show(self) -> None:
+        with self._checkpoint_lock:
+            if self._shown.lsn < self._durable.position.lsn:
+                self._write_file(self._durable)
+                self._cut_journal()
 
     def checkpoint(self) -> None:
         """Write the checkpoint file now, and cut the journal if that is worth it. Raises OSError; the old file is then still there."""
         with self._checkpoint_lock:
             if self._shown.lsn < self._durable.position.lsn:
                 self._write_checkpoint(self._durable)
+            else:
+                self._confirm_file()
 
     def set_peer(self, peer: str | None) -> None:
         """Remember, durably, that the other side exists in the file *peer*. Raises OSError."""
@@ -490,6 +499,7 @@ class Store:
     def _write_checkpoint(self, state: State, *, is_clean: bool = False) -> None:
         """The checkpoint lock is held, the append lock is not: cutting the journal takes it."""
         self._write_file(state, is_clean=is_clean)
+        self._confirm_file()
         self._cut_journal()
 
     def _write_file(self, state: State, *, is_clean: bool = False) -> None:
@@ -510,6 +520,14 @@ class Store:
             self._full = f"{self.path} could not be written ({error.strerror or error}); the journal has every commit."
             raise
 
+    def _confirm_file(self) -> None:
+        """No power cut brings back an older file after this, one that would need what is going to be cut from the journal."""
+        try:
+            self._shown.confirm()
+        except SyncFailed as error:
+            self._failed = disk_failure(self.path, error)
+            raise
+
     def _cut_journal(self) -> None:
         """Cut what the checkpoint holds and the replica has, when at least half of the file can go."""
         index = self._log.index
@@ -526,6 +544,7 @@ class Store:
             self._cut_journal_behind(upto)
 
     def _cut_journal_behind(self, lsn: int) -> None:
+        self._confirm_file()
         is_waited_for = self._shown.is_small or self._stopping.is_set()
         try:
             self._log.cut(lsn, self._append_lock, is_paced=not is_waited_for)
@@ -552,6 +571,8 @@ class Store:
         try:
             if self._is_due():
                 self.checkpoint()
+            elif self._showing.is_busy:
+                self._stirred.set()  # one of the callers writes the file; nobody may, of the commit behind theirs
             if self._full:
                 self._probe()
         except OSError:
@@ -563,7 +584,7 @@ class Store:
         if self._shown.lsn >= self._durable.position.lsn:
             return False
         if self._shown.is_small:
-            return True
+            return not self._showing.is_busy
         index = self._log.index
         unshown = index.end - index.offset(max(self._shown.lsn + 1, index.first_lsn))
         return unshown * 10 >= self._shown.bytes or self._clock.monotonic() - self._shown.at >= BIG_FILE_SECONDS

@@ -67,6 +67,7 @@ def workloads(whole: bool) -> dict[str, Callable[[], Tally]]:
         "during recovery": commits(6, 3, 2, nested=5),
         "a big file": big_files(12),
         "commits beside a checkpoint": beside_a_checkpoint,
+        "shown at once": shown_at_once(12),
         "closed and opened": closed_and_opened,
         "the replica writes": replica_writes,
         "both sides on one disk": both_sides,
@@ -78,6 +79,7 @@ def workloads(whole: bool) -> dict[str, Callable[[], Tally]]:
         return lane
     return lane | {
         "many commits": commits(200, 20),
+        "shown at once": shown_at_once(60),
         "groups of three": commits(198, 18, 3),
         "groups of six": commits(90, 24, 6),
         "during recovery": commits(18, 5, 2, nested=1),
@@ -135,6 +137,20 @@ def beside_a_checkpoint() -> Tally:
     if in_pauses < 10:
         tally.violations.append(f"commits beside a checkpoint: only {in_pauses} commits were made in pauses")
     return tally
+
+
+def shown_at_once(number: int) -> Callable[[], Tally]:
+    """The file follows each commit, its name unconfirmed until the journal is cut."""
+
+    def workload() -> Tally:
+        history = History()
+        store = history.begin()
+        for done in range(number):
+            history.commit(store, 1 + done % 2)
+            store.wait_shown(store.position.lsn)
+        return swept("shown at once", history)
+
+    return workload
 
 
 def closed_and_opened() -> Tally:

@@ -21,7 +21,7 @@ from tests.torture.ledger import Contents, changed, is_conserved, of_commits, re
 from tests.torture.tally import Counts, Tally, progress
 
 MINIMUM = Counts(points=660 + 660 + 30 + 6, states=2_000)
-COMMITS, CHECKPOINTS_AFTER, GROUP_EVERY = 20, (7, 14), 5
+COMMITS, CHECKPOINTS_AFTER, SHOWN_AFTER, GROUP_EVERY = 20, (7, 14), (3, 4, 10, 16), 5
 EMPTY: Contents = {"things": {}, "notes": {}}
 LANE_EVERY = 5  # operation of a lane
 CUTS_MAX = 12  # disks a power cut may leave, looked at per fault
@@ -114,6 +114,10 @@ class Client:
                     self.store.checkpoint()
                 unlocked(self.store)
                 self.read()
+            if number in SHOWN_AFTER:
+                with suppress(MemoryError):
+                    self.store.wait_shown(self.store.position.lsn)
+                unlocked(self.store)
             if self.disk.kind and not self._has_looked:
                 self._has_looked = True
                 self._check("killed right after", SimDisk(self.disk.files()))
@@ -203,6 +207,7 @@ def unlocked(store: Store) -> None:
     """No failure may leave a lock behind: the next commit would wait for ever."""
     for name in ("_write_lock", "_append_lock", "_checkpoint_lock", "_leadership"):
         assert not getattr(store, name).locked(), f"{name} is still held"
+    assert not store._showing.is_busy, "nobody leads, and everybody waits"
 
 
 # ---- a start
@@ -261,9 +266,10 @@ STEPS = (
     "shop.store.journal.JournalIndex.append",
     "shop.store.journal.JournalIndex.without_first",
     "shop.store.shown.Shown.committed",
-    "shop.store.shown.apply_to_lines",
-    "shop.store.shown.encode_small",
-    "shop.store.shown.write_file",
+    "shop.store.lines.Lines.apply",
+    "shop.store.lines.Lines.file",
+    "shop.store.lines.encode_record_line",
+    "shop.store.shown.replace_open",
     "shop.store.checkpoint.encode_header",
 )
 CALLS = (1, 2, 9)  # of each: the first, the second and one in the middle

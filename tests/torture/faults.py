@@ -74,7 +74,7 @@ class FaultyDisk(SimDisk):
             raise self._error()
         return super().read(path)
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         if self._fails("write"):
             assert self.fault_to_come is not None
             if self.fault_to_come.is_short:

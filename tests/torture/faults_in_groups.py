@@ -39,8 +39,8 @@ class SlowDisk(FaultyDisk):
         super().__init__(fault, is_armed=False)
         self.largest_group = 0
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
-        self.largest_group = max(self.largest_group, data.count(b'{"crc":"'))
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
+        self.largest_group = max(self.largest_group, bytes(data).count(b'{"crc":"'))
         super().write(fd, data, offset)
 
     def sync(self, fd: int) -> None:

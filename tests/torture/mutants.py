@@ -231,11 +231,16 @@ def mutants() -> list[Mutant]:
         Mutant("no fsync of a new file before its rename", patched(NO_FSYNC_OF_NEW_FILES), crashes("commits")),
         Mutant(
             "no fsync of the folder",
-            patched(("shop.store.checkpoint.sync_folder", nothing), ("shop.store.log.sync_folder", nothing)),
+            patched(*[(f"shop.store.{module}.sync_folder", nothing) for module in ("checkpoint", "log", "shown")]),
             crashes("commits"),
         ),
         Mutant(
             "no fsync of the folder after a cut", patched(("shop.store.log.sync_folder", nothing)), crashes("commits")
+        ),
+        Mutant(
+            "the journal is cut before the checkpoint's name is confirmed",
+            patched(("shop.store.shown.Shown.confirm", nothing)),
+            crashes("shown at once"),
         ),
         Mutant(
             "the journal is cut before the rename",
@@ -244,7 +249,7 @@ def mutants() -> list[Mutant]:
         ),
         Mutant(
             "files are rewritten in place",
-            patched(("shop.store.checkpoint.replace_open", in_place), ("shop.store.log.replace_open", in_place)),
+            patched(*[(f"shop.store.{module}.replace_open", in_place) for module in ("checkpoint", "log", "shown")]),
             crashes("commits"),
         ),
         Mutant(

@@ -98,7 +98,7 @@ class HangingFiles(Files):
         super().sync(fd)
         self.slow.append(Pause(began, time.monotonic() - began))
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         if fd in self._fds and self.hang_seconds:
             seconds, self.hang_seconds = self.hang_seconds, 0.0
             self.is_hanging.set()

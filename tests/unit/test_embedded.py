@@ -21,7 +21,7 @@ class FailingFiles(Files):
         self.write_error = 0
         self.sync_error = 0
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         if self.write_error:
             raise OSError(self.write_error, "as asked")
         super().write(fd, data, offset)

@@ -19,6 +19,7 @@ from shop.store import (
     is_absent,
     read_snapshot,
 )
+from shop.store.checkpoint import SyncFailed
 from shop.store.files import Files
 from tests.storekit import INDEXES, SCHEMA, Thing, commit_together, contents, create, put, reopen
 
@@ -257,7 +258,7 @@ class FailingFiles(Files):
         if operation in fail:
             raise OSError(fail[operation], "made to fail")
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         if "half" in self.fail:
             super().write(fd, data[: len(data) // 2], offset)
             raise OSError(errno.ENOSPC, "made to fail half way")
@@ -389,7 +390,8 @@ def test_a_folder_that_is_not_confirmed_makes_the_store_read_only(path):
     put(store, "a")
 
     files.fail = {"sync_folder": errno.EIO}
-    store.wait_shown(1)
+    with pytest.raises(SyncFailed):
+        store.checkpoint()
     files.fail = {}
 
     with pytest.raises(StoreReadOnly):

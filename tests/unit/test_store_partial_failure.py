@@ -8,6 +8,7 @@ import pytest
 
 from shop.store import OutcomeUnknown, StoreDamaged, StoreReadOnly, create_store, open_store
 from shop.store.files import Files
+from shop.store.lines import Lines
 from shop.store.log import Log
 from shop.store.shown import Shown
 from tests.storekit import INDEXES, SCHEMA, Thing, contents, create, put, reopen
@@ -113,7 +114,7 @@ def test_a_checkpoint_that_failed_half_way_holds_every_change_the_next_time(path
     store = create(path)
     put(store, "a", 1)
     real = Shown._write_small
-    monkeypatch.setattr("shop.store.shown.apply_to_lines", lambda lines, ops: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(Lines, "apply", lambda self, ops: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(MemoryError):
         store.checkpoint()
     monkeypatch.undo()

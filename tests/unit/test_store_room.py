@@ -145,7 +145,7 @@ class NoSpace(Files):
     def __init__(self) -> None:
         self.limit = 1 << 60
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         space = max(0, self.limit - offset)
         super().write(fd, data[:space], offset)
         if space < len(data):

@@ -60,12 +60,12 @@ class Sessions(SecureCookieSessionInterface):
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """As Flask does; the cookie that is sent comes back with the next request and need not be read then."""
-        if session.accessed:
+        is_sent = bool(session) and self.should_set_cookie(app, session)
+        if session.accessed or is_sent:
             _vary_by_cookie(response)
-        if not session:
-            if session.modified:
-                super().save_session(app, session, response)  # takes the cookie back
-        elif self.should_set_cookie(app, session):
+        if session.modified and not session:
+            super().save_session(app, session, response)  # takes the cookie back
+        elif is_sent:
             response.set_cookie(
                 self.get_cookie_name(app),
                 self._sign(session),
@@ -77,7 +77,6 @@ class Sessions(SecureCookieSessionInterface):
                 partitioned=self.get_cookie_partitioned(app),
                 samesite=self.get_cookie_samesite(app),
             )
-            _vary_by_cookie(response)
 
     def _read(self, value: str) -> "_Said":
         """Raises `BadSignature`."""

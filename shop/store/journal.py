@@ -16,7 +16,7 @@ lines to come (`log.py`); a torn line holds zeros where its sectors were lost. W
 
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -158,6 +158,9 @@ class JournalIndex:
 
     def committed_monotonic(self, lsn: int) -> float:
         return self._times[lsn - self.first_lsn]
+
+    def committed_monotonics(self, first: int, last: int) -> Sequence[float]:
+        return self._times[first - self.first_lsn : last + 1 - self.first_lsn]
 
     def last_before(self, moment: float, first: int, last: int) -> int:
         """The highest LSN in first..last whose commit was at or before *moment*; first - 1 if none. Commit times only grow."""

@@ -343,6 +343,13 @@ class Store:
             raise IndexError(lsn)
         return index.committed_monotonic(lsn)
 
+    def committed_monotonics(self, first_lsn: int, last_lsn: int) -> Sequence[float]:
+        """What `committed_monotonic` says of each of them."""
+        index = self._log.index
+        if not index.first_lsn <= first_lsn <= last_lsn <= index.last_lsn:
+            raise IndexError(first_lsn)
+        return index.committed_monotonics(first_lsn, last_lsn)
+
     def position_at(self, lsn: int) -> Position | None:
         """The position after commit *lsn* of this history; None when it is above the head or the journal no longer tells."""
         head = self._durable.position
@@ -383,7 +390,11 @@ class Store:
     def commits(self, after_lsn: int, limit: int = 1000) -> list[Commit]:
         """Durable commits above *after_lsn*, decoded, oldest first; those the journal has already forgotten are left out."""
         data = self._log.read_held(after_lsn + 1, self._durable.position.lsn, limit)
-        return [decode_line(line, self._codec) for _, line in split_lines(data)]
+        return self.decode(data)
+
+    def decode(self, lines: bytes) -> list[Commit]:
+        """The commits of journal lines, as `lines` returns them."""
+        return [decode_line(line, self._codec) for _, line in split_lines(lines)]
 
     def keep_after(self, lsn: int | None) -> None:
         """The journal is not cut above *lsn*, what the replica has durably; None: nobody needs it."""

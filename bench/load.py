@@ -1,7 +1,8 @@
 """A load generator on raw sockets, in a process of its own: `python -m bench.load` reads a plan from stdin, prints a result.
 
 The plan: {"address", "clients", "seconds", "kind": "get" | "purchase" | "order", "path", "cart", "orders"}.
-The result: how many, in how many seconds. What a client prepares (a cart; for orders, so many checkouts) is not counted.
+The result: how many, in how many seconds. What a client prepares is not counted: a cart; for orders, so many
+checkouts; a purchase before the first that counts, which a new shop has to draw its pages for.
 """
 
 import itertools
@@ -137,6 +138,7 @@ def work_of(plan: dict[str, object], client: Client, number: int) -> Iterator[Ca
             checkouts = [client.new_visitor(number + count) for count in range(int(str(plan["orders"])))]
             yield from (partial(client.order, *checkout) for checkout in checkouts)
         case "purchase":
+            purchase(client, number % 90)
             yield from (partial(purchase, client, (number + count) % 90) for count in itertools.count())
         case _:
             if plan.get("cart"):

@@ -128,6 +128,7 @@ def test_a_switchover_that_will_not_be_in_time_changes_nothing(
 
 def test_a_form_made_before_the_roles_changed_does_not_change_them_back(own_shop: PairShop) -> None:
     own_shop.failover.promote(by=BY, expected_timeline=1)
+    wait_until(lambda: own_shop.failover.is_complete)
 
     with pytest.raises(Conflict, match="have changed since"):
         own_shop.failover.promote(by=BY, expected_timeline=1)

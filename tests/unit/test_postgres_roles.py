@@ -68,6 +68,60 @@ def test_the_servers_of_another_database_are_refused(tmp_path):
     assert roles.timeline == 1
 
 
+def test_a_timeline_that_is_only_meant_can_be_given_up(tmp_path):
+    one, other = Roles(tmp_path), Roles(tmp_path)
+    agree(one, 0, 1)
+    meant = one.plan(primary=1, timeline=2)
+    assert (other.primary, other.timeline, meant.is_open) == (1, 2, False)
+
+    assert other.give_up(timeline=2, primary=0, before=1)
+
+    assert (one.primary, one.timeline, one.now().is_open) == (0, 1, True)
+    assert not one.open(meant), "nobody may write on it any more"
+    assert (one.primary, one.timeline) == (0, 1)
+
+
+def test_a_timeline_that_was_written_on_is_not_given_up(tmp_path):
+    roles = Roles(tmp_path)
+    agree(roles, 0, 1)
+    meant = roles.plan(primary=1, timeline=2)
+
+    assert roles.open(meant)
+    assert roles.open(meant), "the next worker finds it open"
+
+    assert not roles.give_up(timeline=2, primary=0, before=1)
+    assert (roles.primary, roles.timeline) == (1, 2)
+
+
+def test_of_who_opens_a_timeline_and_who_gives_it_up_at_once_one_wins(tmp_path):
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        agree(Roles(folder), 0, 1)
+        meant = Roles(folder).plan(primary=1, timeline=2)
+        with ThreadPoolExecutor(2) as threads:
+            opened = threads.submit(Roles(folder).open, meant)
+            given_up = threads.submit(Roles(folder).give_up, timeline=2, primary=0, before=1)
+
+        assert opened.result() != given_up.result()
+        assert Roles(folder).timeline == (2 if opened.result() else 1)
+
+
+def test_what_is_meant_changes_nothing_that_is_as_new(tmp_path):
+    roles = Roles(tmp_path)
+    agree(roles, 0, 2)
+
+    roles.plan(primary=1, timeline=2)
+
+    assert (roles.primary, roles.timeline, roles.now().is_open) == (0, 2, True)
+
+
+def test_a_file_from_before_timelines_were_meant_is_of_one_that_is_written_on(tmp_path):
+    (tmp_path / "cluster.json").write_text('{"primary": "b", "timeline": 2, "system": "7452"}')
+
+    assert not Roles(tmp_path).give_up(timeline=2, primary=0, before=1)
+
+
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_power_cut_leaves_the_old_roles_or_the_new_ones(tmp_path, monkeypatch, step):
     agree(Roles(tmp_path), 0, 1)

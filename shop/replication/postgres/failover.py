@@ -8,6 +8,9 @@ whatever that one believes. What follows stands in `failover.json` and is done a
 3. the old primary is started alone, and its commits are compared with the new one's, as sets of ids; what only it has goes to `lost/`;
 4. it rejoins.
 
+Should the standby go away before 2, the old primary takes writes again, if it is certain that nobody wrote on the timeline that was meant
+(`_give_up`). Else somebody has to decide.
+
 Where nobody runs the servers for us, 3 and 4 wait until the old primary can be asked; the invoice is "not yet known" until then.
 """
 
@@ -15,22 +18,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from shop.clock import Clock
 from shop.errors import Conflict
 from shop.replication import losing
-from shop.replication.contract import Invoice, LostCommit, Mode, Promotion, Unsettled
+from shop.replication.contract import Invoice, Mode, Promotion, Unsettled
 from shop.replication.losing import Left, LostFolder
 from shop.replication.postgres import pruning
+from shop.replication.postgres.changing import (
+    ROLES_FILE_NAME,
+    FailoverState,
+    MovableRoles,
+    Pending,
+    failover_file,
+    remedy,
+    slot_of,
+)
 from shop.replication.postgres.knobs import SIDES, Operator
 from shop.replication.postgres.modes import ModeState
-from shop.replication.postgres.pair import Roles, ServerPair
+from shop.replication.postgres.pair import ServerPair
 from shop.replication.postgres.records import decode
 from shop.replication.postgres.servers import Server, Unreachable, lsn_text
 from shop.replication.postgres.shared import SharedFile, held
@@ -42,12 +53,12 @@ from shop.store import Commit
 from shop.store.state import Op
 from shop.units import Position
 
-FILE_NAME = "failover.json"
 SWITCHING = "the shop is moving to its other side"
 SWITCHOVER_SECONDS_MAX = 20.0
 WRITERS_SECONDS_MAX = 10.0
 PROMOTE_SECONDS_MAX = 60
 LOCK_SECONDS_MAX = 2.0  # who looks whether there is something to complete is done sooner
+SAME_SECONDS_MAX = 10.0  # who asks for what is being done already waits so long until it is known what was lost
 ACKNOWLEDGED_MAX = 200
 NOT_YET_KNOWN = "not yet known"
 NO_FAR_SIDE = "it does not follow the new primary yet"
@@ -70,37 +81,8 @@ _ROWS = "SELECT id, timeline, lsn, at, operations FROM commits WHERE id = ANY(%s
 _log = structlog.get_logger("failover")
 
 
-class Pending(Struct, frozen=True, kw_only=True):
-    """A change of roles that is not complete."""
-
-    side: int  # the old primary: 0 or 1
-    timeline: int  # the one that was left
-    since: str
-    by: str
-    is_planned: bool = False
-    is_told: bool = False  # what only the old primary had is in lost/
-    acknowledged: Sequence[LostCommit] = ()
-    unseen: int = (
-        0  # writes that were confirmed after the last look at the old primary: only that they were made is known
-    )
-    problem: str = ""  # why it goes no further now
-
-
-class FailoverState(Struct, frozen=True, kw_only=True):
-    """What the workers share."""
-
-    pending: Pending | None = None
-    forks: dict[str, int] = {}  # timeline that was left -> the last place in the log that the next one shares
-
-
-class MovableRoles(Roles, Protocol):
-    """Roles that can be agreed on anew; they only move forward."""
-
-    def move(self, *, primary: int, timeline: int) -> None: ...
-
-
-def failover_file(instance: Path) -> SharedFile[FailoverState]:
-    return SharedFile(instance / FILE_NAME, FailoverState, FailoverState())
+class _RolesMove(Conflict):
+    """Refused because the roles have changed, or are changing."""
 
 
 class PostgresFailover(Review):
@@ -129,44 +111,84 @@ class PostgresFailover(Review):
         self._modes = modes
         self._file = failover_file(instance)
         self._lock = instance / "failover.lock"
+        self._roles_file = instance / ROLES_FILE_NAME
         self._wait = wait
         self.is_followed_up: Callable[[], bool] = lambda: False  # whether somebody calls `complete` again and again
 
     # ---- asked for
 
     def promote(self, *, by: str, expected_timeline: int | None = None) -> Promotion:
-        with self._changing_roles(expected_timeline):
-            self._check_standby()
-            return self._change(by, is_planned=False)
+        try:
+            with self._changing_roles(expected_timeline):
+                self._check_standby()
+                return self._change(by, is_planned=False)
+        except _RolesMove as refusal:
+            return self._same_change(expected_timeline, refusal)
 
     def switch_over(self, *, by: str, expected_timeline: int | None = None) -> Promotion:
-        with self._changing_roles(expected_timeline):
-            self._check_standby()
-            if not self._pair.primary.is_up():
-                raise Conflict("A switchover needs a healthy primary; this one does not answer.")
-            self._modes.change(lambda now: replace(now, closed=SWITCHING))
-            try:
-                self._wait_for_writers()
-                self._wait_until_equal()
-                return self._change(by, is_planned=True)
-            finally:
-                self._modes.change(lambda now: replace(now, closed=""))
+        try:
+            with self._changing_roles(expected_timeline):
+                self._check_standby()
+                if not self._pair.primary.is_up():
+                    raise Conflict("A switchover needs a healthy primary; this one does not answer.")
+                self._modes.change(lambda now: replace(now, closed=SWITCHING))
+                try:
+                    self._wait_for_writers()
+                    self._wait_until_equal()
+                    return self._change(by, is_planned=True)
+                finally:
+                    self._modes.change(lambda now: replace(now, closed=""))
+        except _RolesMove as refusal:
+            return self._same_change(expected_timeline, refusal)
 
     @contextmanager
     def _changing_roles(self, expected_timeline: int | None) -> Iterator[None]:
         try:
             with held(self._lock, seconds=LOCK_SECONDS_MAX):
+                pending = self._file.read().pending
+                if pending is not None and self._give_up(pending):
+                    raise Conflict(self._given_up(pending))
                 timeline = self._roles.timeline
                 if expected_timeline not in (None, timeline):
-                    raise Conflict(
+                    raise _RolesMove(
                         f"The roles have changed since this page was shown: {self._pair.primary.name} is the primary now,"
                         f" on timeline {timeline}."
                     )
-                if self._file.read().pending is not None and not self._follows_by_now():
-                    raise Conflict("The last change of roles is not complete: the old primary has not rejoined yet.")
+                if pending is not None and not self._follows_by_now():
+                    why = f" {pending.problem}" if pending.problem else ""
+                    raise _RolesMove(
+                        f"The last change of roles is not complete: the old primary has not rejoined yet.{why}"
+                    )
                 yield
         except BlockingIOError:
-            raise Conflict("The roles are being changed already.") from None
+            raise _RolesMove("The roles are being changed already.") from None
+
+    def _same_change(self, expected_timeline: int | None, refusal: Conflict) -> Promotion:
+        """What is asked for is being done already, by another worker or by whoever leads: wait until it is, and tell of that.
+
+        Raises *refusal* when it is something else that is being done, or it does not come to its end.
+        """
+        pending = now = self._pending_of(expected_timeline)
+        if pending is None:
+            raise refusal
+        deadline = self._clock.monotonic() + SAME_SECONDS_MAX
+        while now is not None and not (now.is_told or now.problem) and self._clock.monotonic() < deadline:
+            self._wait(0.05)
+            now = self._pending_of(expected_timeline)
+        if not self._has_taken_over(pending):
+            raise refusal
+        if now is not None and not now.is_told:
+            return self._told(pending, None)
+        return self._told(pending, [one for one in self._folder.commits() if one.timeline == pending.timeline])
+
+    def _pending_of(self, timeline: int | None) -> Pending | None:
+        pending = self._file.read().pending
+        return pending if pending is not None and pending.timeline == timeline else None
+
+    def _has_taken_over(self, pending: Pending) -> bool:
+        with suppress(Unreachable):
+            return self._roles.primary != pending.side and not _is_in_recovery(self._pair.primary)
+        return False
 
     @contextmanager
     def erasing(self) -> Iterator[None]:
@@ -224,12 +246,19 @@ class PostgresFailover(Review):
         seen = self._watch.left_behind()
         self._file.change(lambda now: replace(now, pending=pending))
         try:
-            self._roles.move(primary=1 - side, timeline=timeline + 1)  # the one commit point
+            self._roles.plan(primary=1 - side, timeline=timeline + 1)  # the one commit point
+            if (self._roles.primary, self._roles.timeline) != (1 - side, timeline + 1):
+                raise Conflict("Somebody else has changed the roles at this moment, so nothing was changed here.")
         except BaseException:
             self._file.change(lambda now: replace(now, pending=None))
             raise
-        self._stop_old(pending)
-        self._promote(pending)
+        try:
+            self._stop_old(pending)
+            self._promote(pending)
+        except (Conflict, Unreachable):
+            if self._give_up(self._pending_of(timeline) or pending):
+                raise Conflict(self._given_up(pending)) from None
+            raise
         self._remember_acknowledged(seen)
         try:
             lost = self._tell()
@@ -257,13 +286,15 @@ class PostgresFailover(Review):
                 if self._roles.primary == pending.side:  # nothing was agreed on
                     self._file.change(lambda now: replace(now, pending=None))
                     return ""
+                if self._give_up(pending):
+                    return self._given_up(pending)
                 if _is_in_recovery(self._pair.primary):
                     self._stop_old(pending)
                     self._promote(pending)
                 lost = self._tell()
                 self._rejoin()
             except (Conflict, Unreachable) as error:
-                self._note_problem(error.message)
+                self._note_problem(self._why_nobody_leads(pending) or error.message)
                 return ""
             if lost:
                 return self._told(pending, lost).sentence
@@ -305,6 +336,7 @@ class PostgresFailover(Review):
         self._modes.change(_suspended)  # before anybody can write there: nobody has told it yet to wait for a far side
         try:
             with new.fresh(seconds_max=PROMOTE_SECONDS_MAX + 10, autocommit=True) as connection:
+                self._amend(is_promoting=True)
                 _one(connection, f"SELECT pg_promote(true, {PROMOTE_SECONDS_MAX})")
                 if _one(connection, "SELECT pg_is_in_recovery()"):
                     raise Conflict(f"{new.name} did not take over within {PROMOTE_SECONDS_MAX} s; it is tried again.")
@@ -327,6 +359,59 @@ class PostgresFailover(Review):
             server.forget()
         self._watch.picture(fresh=True)
         _log.warning("promoted", primary=new.name, timeline=timeline, fork=lsn_text(fork or 0), by=pending.by)
+
+    def _give_up(self, pending: Pending) -> bool:
+        """Make the old primary the primary again, as if nothing had been asked for: the new one is gone, and never became it.
+
+        Only where that is certain: no worker has begun a write there (the roles know), nobody told it to take over or its files
+        show that it has not, and the old primary answers, on the timeline that was to be left.
+        """
+        meant = self._roles.timeline
+        if self._roles.primary == pending.side or self._pair.primary.is_up() or not self._is_as_before(pending):
+            return False
+        if pending.is_promoting and not self._is_standby_by_its_files(1 - pending.side):
+            return False
+        if not self._roles.give_up(timeline=meant, primary=pending.side, before=pending.timeline):
+            return False
+        self._file.change(lambda now: replace(now, pending=None))
+        for server in self._pair.servers:
+            server.forget()
+        _log.warning("promotion given up", primary=self._pair.primary.name, timeline=pending.timeline)
+        return True
+
+    def _why_nobody_leads(self, begun: Pending) -> str:
+        """What an operator has to do when the new primary went away in the middle; "" when it is there."""
+        new, old = self._pair.servers[1 - begun.side], self._pair.servers[begun.side]
+        if new.is_up():
+            return ""
+        if not self._is_as_before(begun):
+            again = "make cluster-stop, then make cluster" if self._operator.is_there() else "start either"
+            return f"Neither {new.name}, which was to be the primary, nor {old.name} answers: {again}."
+        return (
+            f"{new.name} went away after it was told to take over, and may have taken writes that {old.name} lacks: start it. If it is"
+            f" gone for good, stop the shop, rm {self._roles_file}, and start the shop: it goes on from {old.name}."
+        )
+
+    def _is_standby_by_its_files(self, side: int) -> bool:
+        """A server loses that sign when it takes over, before it takes a write."""
+        try:
+            return self._operator.is_there() and self._operator.role(SIDES[side]) == "standby"
+        except Conflict:
+            return False
+
+    def _is_as_before(self, pending: Pending) -> bool:
+        try:
+            [(timeline,)] = self._pair.servers[pending.side].ask(_OWN_TIMELINE)
+        except Unreachable:
+            return False
+        return bool(timeline == pending.timeline)
+
+    def _given_up(self, pending: Pending) -> str:
+        old, new = self._pair.servers[pending.side], self._pair.servers[1 - pending.side]
+        return (
+            f"{new.name} went away before it was promoted, so nothing was changed: {old.name} is the primary as before, on"
+            f" timeline {pending.timeline}."
+        )
 
     def _remember_acknowledged(self, seen: Sequence[Left]) -> None:
         """What was seen committed on the old primary and is not on the new one: the least that is lost."""
@@ -457,7 +542,7 @@ class PostgresFailover(Review):
             since=pending.since,
             acknowledged=pending.acknowledged,
             sentence=f"What the failover to {new.name} lost is {NOT_YET_KNOWN}: {why} {remembered}".strip(),
-            remedy=() if self._operator.is_there() else _remedy(old, new, pending),
+            remedy=() if self._operator.is_there() else remedy(old, new, pending),
         )
 
     def fork_of(self, timeline: int) -> int | None:
@@ -484,22 +569,6 @@ class PostgresFailover(Review):
 def _suspended(modes: ModeState) -> ModeState:
     """In sync mode nobody writes until the far side follows again: who keeps the modes finds out when it does."""
     return replace(modes, suspended=modes.suspended or NO_FAR_SIDE) if modes.mode is Mode.SYNC else modes
-
-
-def slot_of(side: int) -> str:
-    """The slot from which that side streams."""
-    return f"standby_{SIDES[side]}"
-
-
-def _remedy(old: Server, new: Server, pending: Pending) -> Sequence[str]:
-    if not pending.is_told:
-        return (f"Start {old.name} where nobody but this shop reaches it; the shop asks it within a second.",)
-    return (
-        f"Stop {old.name}.",
-        f"pg_rewind --target-pgdata=… --source-server='… (of {new.name})', or empty its data directory and pg_basebackup",
-        f"touch standby.signal there; primary_conninfo to {new.name}; primary_slot_name = '{slot_of(pending.side)}'",
-        f"Start {old.name}.",
-    )
 
 
 def commit_of(left: Left) -> Commit:

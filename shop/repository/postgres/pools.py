@@ -298,7 +298,8 @@ class Servers:
     def _check_fence(self, server: Server, connection: Connection, position: Position, is_standby: bool) -> None:
         agreed = self._agree(server, connection, position, is_standby)
         is_agreed = server is self.all[NAMES.index(agreed.primary)]
-        if is_standby or not is_agreed or position.timeline < agreed.timeline or connection.system != agreed.system:
+        is_ours = is_agreed and position.timeline >= agreed.timeline and connection.system == agreed.system
+        if is_standby or not is_ours or not self.roles.open(agreed):
             _log.error(
                 "write fenced off",
                 server=server.name,

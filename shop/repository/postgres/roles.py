@@ -3,13 +3,16 @@
 `<instance>/cluster.json`, 0600:
 
 ```
-{"primary": "a", "timeline": 1, "system": "7452…"}
+{"primary": "a", "timeline": 1, "system": "7452…", "is_open": true}
 ```
 
 *a* is the server that SHOP_PRIMARY_URL names, *b* the one of SHOP_REPLICA_URL. The file is written beside, fsynced and renamed,
 under a lock: a crash leaves the old one or the new one. It only ever moves forward: another primary only with a higher timeline
 (or on the same one, when both servers were asked and their addresses have changed places). So
 a worker that wakes late, and an old primary that comes back, cannot bring the old roles back. It is read again when it changed.
+
+There is one step back: a timeline that was *meant* (`plan`) and on which no worker has begun a write yet (`open`) can be given up
+(`give_up`), when the server that was to begin it has gone before.
 """
 
 import fcntl
@@ -31,6 +34,7 @@ class Agreed(Struct, frozen=True, forbid_unknown_fields=True):
     primary: str = "a"
     timeline: int = 0  # 0: nothing was seen yet
     system: str = ""  # the database system's identifier: equal for a primary and what was copied from it
+    is_open: bool = True  # False: a promotion is meant, and no worker has begun a write on that timeline yet
 
 
 class Roles:
@@ -38,6 +42,7 @@ class Roles:
 
     def __init__(self, instance: Path) -> None:
         self._path = instance / "cluster.json"
+        self._lock_path = instance / "cluster.lock"
         self._lock = threading.Lock()  # guards the two below
         self._seen: tuple[int, int, int] | None = None
         self._agreed = Agreed()
@@ -62,13 +67,46 @@ class Roles:
                 self._seen = mark
             return self._agreed
 
+    def plan(self, *, primary: int, timeline: int) -> Agreed:
+        """Agree, durably, that this server is to begin *timeline*: from now on nobody writes on the one before.
+
+        Changes nothing when something as new is agreed on.
+        """
+        with _exclusive(self._lock_path):
+            agreed = self.now()
+            if timeline > agreed.timeline:
+                _write(self._path, Agreed(NAMES[primary], timeline, agreed.system, is_open=False))
+            return self.now()
+
+    def open(self, meant: Agreed) -> bool:
+        """Note, durably, that the timeline that was *meant* is written on; False when that is not agreed on any more.
+
+        To be called before the first write on it.
+        """
+        if meant.is_open:
+            return True
+        with _exclusive(self._lock_path):
+            opened = Agreed(meant.primary, meant.timeline, meant.system)
+            if self.now() == meant:
+                _write(self._path, opened)
+            return self.now() == opened
+
+    def give_up(self, *, timeline: int, primary: int, before: int) -> bool:
+        """Go back from *timeline*, which is only meant, to *primary* on timeline *before*; False when it may have been written on."""
+        with _exclusive(self._lock_path):
+            agreed = self.now()
+            if agreed.is_open or agreed.timeline != timeline or NAMES[primary] == agreed.primary:
+                return False
+            _write(self._path, Agreed(NAMES[primary], before, agreed.system))
+            return True
+
     def advance(self, *, primary: int, timeline: int, system: str, is_alone: bool = False) -> Agreed:
         """Agree on this, durably, if it is newer; returns what is agreed on then.
 
         *is_alone*: the other server has answered and is no primary of this timeline, so that the addresses may have changed places.
         Raises `SettingError` for the servers of another database, or for two primaries on one timeline.
         """
-        with _exclusive(self._path.with_name("cluster.lock")):
+        with _exclusive(self._lock_path):
             agreed = self.now()
             if agreed.system and system != agreed.system:
                 raise SettingError(

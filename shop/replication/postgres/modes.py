@@ -202,9 +202,10 @@ class Watcher:
 
     def look(self) -> None:
         """Once. Raises `Unreachable` when the primary does not answer: then nobody waits there either."""
-        state = self._file.read()
         picture = self._watch.picture()
-        primary = picture.primary
+        state = (
+            self._file.read()
+        )  # after the picture: else settings that were made for a new mode are undone for the old one
         near = picture.near
         if near is None:
             raise Unreachable(picture.near_problem)
@@ -212,11 +213,11 @@ class Watcher:
             state = self._look_in_sync(state, picture)
         elif state.mode is Mode.SEMI_SYNC:
             state = self._look_in_semi_sync(state, picture)
-        is_waiting = state.mode is not Mode.ASYNC and not state.is_fallen_back and not state.suspended
-        wanted = ("*" if is_waiting else "", "remote_apply" if state.mode is Mode.SYNC else "on")
-        if (near.sync_names, near.sync_commit) != wanted:
-            arrange(primary, *wanted)
+        made, wanted = (near.sync_names, near.sync_commit), _settings_for(state)
+        while made != wanted:
+            arrange(picture.primary, *wanted)
             self._watch.picture(fresh=True)
+            made, wanted = wanted, _settings_for(self._file.read())  # it may have been chosen anew meanwhile
 
     def _look_in_sync(self, state: ModeState, picture: Picture) -> ModeState:
         why = self._why_down(picture)
@@ -244,6 +245,8 @@ class Watcher:
             return self._file.change(lambda now: replace(now, is_fallen_back=True, fall_backs=now.fall_backs + 1))
         if state.is_fallen_back and not self._why_down(picture) and self._has_caught_up(picture, limit, applied=False):
             _log.info("semi-sync is back: the far side has caught up")
+            arrange(picture.primary, "*", "on")  # first: who is told that it is back waits
+            self._wait(RELEASE_SECONDS)
             return self._file.change(lambda now: replace(now, is_fallen_back=False))
         return state
 
@@ -268,6 +271,12 @@ class Watcher:
             return False
         passed = self._watch.passed_at(picture.far.replayed if applied else picture.far.flushed)
         return passed is None or picture.monotonic - passed < seconds
+
+
+def _settings_for(state: ModeState) -> tuple[str, str]:
+    """The two that the table above wants."""
+    is_waiting = state.mode is not Mode.ASYNC and not state.is_fallen_back and not state.suspended
+    return "*" if is_waiting else "", "remote_apply" if state.mode is Mode.SYNC else "on"
 
 
 def arrange(primary: Server, names: str, commit: str) -> None:

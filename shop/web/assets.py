@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 from flask import Flask, Response, request
 
@@ -40,10 +41,12 @@ def register(app: Flask) -> None:
     app.jinja_env.globals["asset"] = assets
 
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None  # ask again, and be told 304
+    send = app.view_functions["static"]
 
-    @app.after_request
-    def _keep_if_current(response: Response) -> Response:
-        arguments = request.view_args or {}
-        if request.endpoint == "static" and assets.is_current(arguments.get("filename", ""), request.args.get("v", "")):
+    def send_current(filename: str) -> Response:
+        response = cast(Response, send(filename=filename))
+        if assets.is_current(filename, request.args.get("v", "")):
             response.headers["Cache-Control"] = f"public, max-age={YEAR_SECONDS}, immutable"
         return response
+
+    app.view_functions["static"] = send_current

@@ -72,7 +72,7 @@ class IndexShown(Struct, frozen=True):
             "is_front": query == FRONT,
             "sorts": SORTS,
             "words": query.words,
-            "menu_slug": "" if not query.words and not query.category_slug else query.category_slug or None,
+            "menu_slug": _menu_slug(query),
             "address_of_page": _address_of_page(query),
             "address_everywhere": address_of(replace(query, category_slug="", page=1)),
             "address_without_stock": address_of(replace(query, in_stock=False, page=1)),
@@ -115,7 +115,7 @@ def index() -> ResponseReturnValue:
     with farside.view() as unit:
         page = unit.catalog(query)
         category = unit.category_by_slug(query.category_slug) if query.category_slug else None
-        frame = common_frame(unit)
+        frame = common_frame(unit, words=query.words, menu_slug=_menu_slug(query))
     shown = IndexShown(query, _cards_shown(page.items), page.total, page.number, category.name if category else None)
     return _unless_known(fragments.page(shown, frame))
 
@@ -224,6 +224,11 @@ def _unless_known(drawn: fragments.Drawn) -> Response:
     if "If-None-Match" in request.headers:
         response.make_conditional(request)
     return response
+
+
+def _menu_slug(query: CatalogQuery) -> str | None:
+    """Where in the menu the query is; a search through everything is nowhere."""
+    return query.category_slug or (None if query.words else "")
 
 
 def _heading(query: CatalogQuery, category_name: str | None) -> str:

@@ -1,12 +1,12 @@
 """Pages that were drawn once and are kept for as long as everything they show stays the same.
 
-A page is kept under *what it shows*: the very fields that were read from the snapshot for this request, and nothing else is handed
-to its template. It is not kept under a time or a version, and no edit has to tell anybody. Whoever reads another price looks for
-another page, and does not find the old one.
+What a page shows and the frame around it are kept apart, each under *what it shows*: the very fields that were read from the snapshot
+for this request, and nothing else is handed to its template. It is not kept under a time or a version, and no edit has to tell anybody.
+Whoever reads another price looks for another page, and does not find the old one.
 
-Nothing that tells one visitor from another is in a kept page. What is in a cart or an order, and what it costs, is part of what the page
-is kept under: whoever buys the same reads the same. Where a name, an address, a key, a form's token or a message belongs a kept page has
-gaps, which are filled for each visitor. A chosen side or a reason why nothing can be changed makes a page that is not kept.
+Nothing that tells one visitor from another is kept. What is in a cart or an order, and what it costs, is part of what the page is kept
+under: whoever buys the same reads the same. Where a name, an address, a key, a form's token or a message belongs a kept page has gaps,
+which are filled for each visitor. A chosen side or a reason why nothing can be changed makes a page that is not kept.
 """
 
 import re
@@ -22,24 +22,27 @@ from jinja2 import StrictUndefined
 from markupsafe import Markup, escape
 from msgspec import Struct
 
-PAGES_MAX = 1024  # some 10 MB; the least recently used go first
+PAGES_MAX = 1024  # without their frames: some 5 MB; the least recently used go first
+FRAMES_MAX = 256  # some 1 MB
 PARTS_MAX = 256
 
 TOKEN = "csrf_token"  # noqa: S105 - the name of a gap
 MESSAGES = "messages"
+BLOCKS = ("title", "head", "main")  # what a page's template puts in its frame, in the order of kept/page.html
 _KEY = "antipode.fragments"
 _SECRET = secrets.token_hex(16)  # begins a gap: nobody can type it into a name or a search
 _GAPS = re.compile(rf"{_SECRET}-(\w+)-")
+_CUT = Markup(f"{_SECRET}|")  # noqa: S704 - our own
 _is_kept: ContextVar[bool] = ContextVar("is_kept", default=False)
-# What a template must not ask for: it is about the request and not in what the page is kept under.
+# What a template must not ask for: it is about the request, or the frame, and not in what the page is kept under.
 _HIDDEN: Mapping[str, Any] = {
-    name: StrictUndefined(name=name) for name in ("request", "session", "g", "config", "get_flashed_messages")
+    name: StrictUndefined(name=name)
+    for name in ("request", "session", "g", "config", "get_flashed_messages", "shop", "far_side")
 }
-_FRAMELESS: Mapping[str, Any] = {name: StrictUndefined(name=name) for name in ("shop", "far_side")}
 
 
 class Shown(Protocol):
-    """Everything that the main part of a page shows; frozen, and equal to another that would look the same."""
+    """Everything that a page shows in its frame; frozen, and equal to another that would look the same."""
 
     @property
     def template(self) -> str: ...
@@ -52,12 +55,14 @@ class Shown(Protocol):
 
 
 class Frame(Struct, frozen=True):
-    """What stands around the main part for everybody alike. It takes the place of `shop` in the template."""
+    """What stands around it, the same for many. It takes the place of `shop` in the template."""
 
     menu: tuple["MenuEntry", ...]
     pieces: int  # in the visitor's cart
     is_stage_public: bool
     is_far_side_offered: bool
+    words: str = ""  # that were searched for
+    menu_slug: str | None = None  # where in the menu the visitor is; "" for everything, None elsewhere
 
     def categories(self) -> tuple["MenuEntry", ...]:
         return self.menu
@@ -101,35 +106,36 @@ class _NearSide(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A page, encoded, in pieces; between them belong texts of the visitor and what is drawn anew each time."""
+    """A page, encoded, and between its parts the names of gaps: there belongs what is the visitor's, or drawn anew each time."""
 
-    pieces: Sequence[bytes]
-    gaps: Sequence[str]  # their names: the first stands between the first two pieces
+    parts: Sequence[bytes | str]
     tag: str  # equal for equal texts
 
     def body(self, **texts: str) -> bytes:
         """The page with its gaps filled, those of every page too: what is to be said is said, and once. A text that is no `Markup` is
         escaped."""
-        of_every_page = _parts().texts
+        of_every_page = _kept().texts
         filled: dict[str, bytes] = {}
-        parts = [self.pieces[0]]
-        for name, piece in zip(self.gaps, self.pieces[1:], strict=True):
-            if name not in filled:
+        for name in self.parts:
+            if isinstance(name, str) and name not in filled:
                 filled[name] = escape(texts[name] if name in texts else of_every_page[name]()).encode()
-            parts += filled[name], piece
-        return b"".join(parts)
+        return b"".join([filled[part] if isinstance(part, str) else part for part in self.parts])
 
 
 def page(shown: Shown, frame: Frame | None) -> Drawn:
     """The page that shows *shown* in *frame*; without one it is drawn for this request alone."""
     if frame is None:
         return _drawn(render_template(shown.template, **shown.variables()))
-    return _parts().page(shown, frame)
+    around, blocks = _kept().frame(frame), _kept().blocks(shown)
+    parts: list[bytes | str] = []
+    for part in around.parts:
+        parts += blocks[part].parts if part in blocks else (part,)
+    return Drawn(parts, around.tag + "".join([blocks[name].tag for name in BLOCKS]))
 
 
 def part(shown: Shown) -> Markup:
     """What shows *shown* and stands in a page, kept in the same way."""
-    return Markup(_parts().part(shown).body().decode())  # noqa: S704 - drawn by a template
+    return Markup(_kept().part(shown).body().decode())  # noqa: S704 - drawn by a template
 
 
 def gap(name: str) -> Markup:
@@ -144,46 +150,58 @@ def tag_of(body: bytes) -> str:
 
 def token_in_template() -> str:
     """What stands in a form: the visitor's token, or in a page that is to be kept the gap for it."""
-    return _gap(TOKEN) if _is_kept.get() else _parts().texts[TOKEN]()
+    return _gap(TOKEN) if _is_kept.get() else _kept().texts[TOKEN]()
 
 
 def register(app: Flask, *, token: Callable[[], str], messages: Callable[[], str]) -> None:
     """Keep the pages of *app*; *token* is that of the visitor's forms, *messages* what is to be said on the page that is made."""
 
     @lru_cache(PAGES_MAX)
-    def kept_page(shown: Shown, frame: Frame) -> Drawn:
-        around = {"shop": frame, "far_side": _NearSide(frame.is_far_side_offered)}
-        return _drawn(_draw_to_keep(app, shown, around))
+    def blocks(shown: Shown) -> Mapping[bytes | str, Drawn]:
+        drawn = _draw_to_keep(app, shown.template, **shown.variables(), layout="kept/page.html", cut=_CUT)
+        return dict(zip(BLOCKS, map(_drawn, drawn.split(_CUT)), strict=True))
+
+    @lru_cache(FRAMES_MAX)
+    def around(frame: Frame) -> Drawn:
+        return _drawn(_draw_to_keep(app, "kept/frame.html", **_of_frame(frame)))
 
     @lru_cache(PARTS_MAX)
-    def kept_part(shown: Shown) -> Drawn:
-        return _drawn(_draw_to_keep(app, shown, _FRAMELESS))
+    def part(shown: Shown) -> Drawn:
+        return _drawn(_draw_to_keep(app, shown.template, **shown.variables()))
 
-    app.extensions[_KEY] = _Parts(kept_page, kept_part, {TOKEN: token, MESSAGES: messages})
+    app.extensions[_KEY] = _Kept(around, blocks, part, {TOKEN: token, MESSAGES: messages})
     app.jinja_env.globals["csrf_token"] = token_in_template
+    app.jinja_env.globals["layout"] = "base.html"
 
 
-class _Parts(NamedTuple):
-    page: Callable[[Shown, Frame], Drawn]
+class _Kept(NamedTuple):
+    frame: Callable[[Frame], Drawn]
+    blocks: Callable[[Shown], Mapping[bytes | str, Drawn]]
     part: Callable[[Shown], Drawn]
     texts: Mapping[str, Callable[[], str]]  # for gaps of every page
 
 
-def _parts() -> _Parts:
-    return cast(_Parts, current_app.extensions[_KEY])
+def _kept() -> _Kept:
+    return cast(_Kept, current_app.extensions[_KEY])
 
 
-def _draw_to_keep(app: Flask, shown: Shown, around: Mapping[str, Any]) -> str:
+def _of_frame(frame: Frame) -> dict[str, Any]:
+    gaps = {name: gap(name) for name in BLOCKS}
+    far_side = _NearSide(frame.is_far_side_offered)
+    return {"shop": frame, "far_side": far_side, "words": frame.words, "menu_slug": frame.menu_slug, "gaps": gaps}
+
+
+def _draw_to_keep(app: Flask, template: str, **variables: Any) -> str:
     before = _is_kept.set(True)
     try:
-        return app.jinja_env.get_template(shown.template).render(**_HIDDEN, **around, **shown.variables())
+        return app.jinja_env.get_template(template).render({**_HIDDEN, **variables})
     finally:
         _is_kept.reset(before)
 
 
 def _drawn(text: str) -> Drawn:
-    pieces = _GAPS.split(text)  # the odd ones are names of gaps
-    return Drawn([piece.encode() for piece in pieces[::2]], pieces[1::2], tag_of(text.encode()))
+    parts = _GAPS.split(text)  # the odd ones are names of gaps
+    return Drawn([part if place % 2 else part.encode() for place, part in enumerate(parts)], tag_of(text.encode()))
 
 
 def _gap(name: str) -> str:

@@ -1,5 +1,6 @@
 """Links that only this shop can make: whoever holds one may see the order it leads to, without an account."""
 
+from functools import lru_cache
 from hashlib import sha256
 
 from flask import current_app
@@ -8,13 +9,19 @@ from itsdangerous import Signer
 
 def order_address(number: str) -> str:
     """The address of an order for its customer; the token in it is all that is needed to see the order."""
-    return f"/orders/{number}?token={_signer().get_signature(number).decode()}"
+    return address_with(number, _signer(current_app.secret_key).get_signature(number).decode())
+
+
+def address_with(number: str, token: str) -> str:
+    """The same for who has a good token of the order."""
+    return f"/orders/{number}?token={token}"
 
 
 def is_order_token(number: str, token: str) -> bool:
     """Whether *token* was made by this shop for that order, be the order still there or not."""
-    return _signer().verify_signature(number, token.encode("utf-8", "replace"))
+    return _signer(current_app.secret_key).verify_signature(number, token.encode("utf-8", "replace"))
 
 
-def _signer() -> Signer:
-    return Signer(current_app.secret_key or "", salt="antipode.order-link", key_derivation="hmac", digest_method=sha256)
+@lru_cache(1)
+def _signer(key: str | bytes | None) -> Signer:
+    return Signer(key or "", salt="antipode.order-link", key_derivation="hmac", digest_method=sha256)

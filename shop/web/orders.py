@@ -13,7 +13,7 @@ from shop.orders import COUNTRIES
 from shop.replication.contract import LostCommit, State
 from shop.web import fragments
 from shop.web.filters import when
-from shop.web.links import is_order_token, order_address
+from shop.web.links import address_with, is_order_token
 from shop.web.services import services
 from shop.web.visitor import common_frame
 
@@ -47,13 +47,14 @@ def show(number: str) -> ResponseReturnValue:
 
     A good token whose order is not here is another matter: the shop made that link, so it owes an explanation.
     """
-    if not is_order_token(number, request.args.get("token", "")):
+    token = request.args.get("token", "")
+    if not is_order_token(number, token):
         raise NotFound("There is no such page. If you followed the link to an order, check that all of it was copied.")
     with services().repository.view() as unit:
         order, frame = unit.order(number), common_frame(unit)
     if order is None:
         return render_template("orders/missing.html", number=number, lost=_lost(number)), 404
-    return Response(fragments.page(_shown(order), frame).body(**_mine(order)))
+    return Response(fragments.page(_shown(order), frame).body(**_mine(order, token)))
 
 
 def _shown(order: Order) -> OrderShown:
@@ -70,13 +71,13 @@ def _shown(order: Order) -> OrderShown:
     )
 
 
-def _mine(order: Order) -> dict[str, str]:
+def _mine(order: Order, token: str) -> dict[str, str]:
     customer = order.customer
     return {
         "number": order.number,
         "placed": when(order.placed_at),
-        "address": order_address(order.number),
-        "site": request.host_url.rstrip("/"),
+        "address": address_with(order.number, token),
+        "site": f"{request.scheme}://{request.host}",
         "crossing": _crossing_sentence(order),
         "name": customer.name,
         "street": customer.street,

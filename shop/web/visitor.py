@@ -36,7 +36,7 @@ def remember_cart(new_cart_id: str) -> None:
         session.permanent = True
 
 
-def common_frame(unit: ReadUnit) -> fragments.Frame | None:
+def common_frame(unit: ReadUnit, *, words: str = "", menu_slug: str | None = None) -> fragments.Frame | None:
     """What stands around a page for everybody with as many pieces in the cart, the menu as *unit* has it.
 
     None for a visitor who has chosen a side, and while nothing can be changed: then the frame is drawn for this page alone.
@@ -49,6 +49,8 @@ def common_frame(unit: ReadUnit) -> fragments.Frame | None:
         pieces_in_cart(),
         parts.config.public_stage,
         parts.reads is not None,
+        words,
+        menu_slug,
     )
 
 

@@ -42,7 +42,11 @@ class Showing:
         """
         waiter = self._join(lsn)
         if waiter is not None:
-            waiter.turn.acquire()
+            try:
+                waiter.turn.acquire()
+            except BaseException:  # Ctrl-C: nobody may be handed what this thread no longer waits for
+                self._leave(waiter)
+                raise
             if waiter.is_done:
                 return
         self._lead(lsn)
@@ -56,6 +60,14 @@ class Showing:
             waiter = _Waiter(lsn)
             self._waiting.append(waiter)
             return waiter
+
+    def _leave(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                return
+        if not waiter.is_done:
+            self._hand_on(to_all=False)
 
     def _lead(self, lsn: int) -> None:
         has_failed = True

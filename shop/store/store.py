@@ -89,6 +89,9 @@ class Store:
         self._writer = 0  # the thread inside update(), to turn a nested one into an error instead of a deadlock
         self._append_lock = threading.Lock()
         self._leadership = threading.Lock()  # whose thread writes the groups; never waited for
+        self._desertion = (
+            threading.Lock()
+        )  # between a leader who looks for the next and a thread that is interrupted; the innermost
         self._checkpoint_lock = threading.Lock()
         self._shown = Shown(files, path, state, lsn=header.position.lsn, size=shown_bytes, at=clock.monotonic())
         self._showing = Showing(self._show, lambda: self._shown.lsn)
@@ -206,13 +209,18 @@ class Store:
     def _await(self, ticket: Ticket) -> None:
         """Return when *ticket* is durable; lead the group if nobody does.
 
-        A waiter that is woken before its ticket is settled has been made the leader. Nobody is forgotten: who queues a ticket and then
+        A waiter that is woken before its ticket is settled has been made the leader. One that is interrupted leaves a commit that the next
+        leader writes. Nobody is forgotten: who queues a ticket and then
         finds a leader knows that this leader will look at the queue once more after it has let go.
         """
         if self._leadership.acquire(blocking=False):
             self._lead()
         else:
-            ticket.done.acquire()
+            try:
+                ticket.done.acquire()
+            except BaseException:  # Ctrl-C
+                self._desert(ticket)
+                raise
             if not ticket.is_settled:
                 self._lead()
         if ticket.error is not None:
@@ -230,12 +238,31 @@ class Store:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Make the thread of the oldest queued ticket the leader, or nobody when there is none."""
-        while not self._queue:
+        """Make the thread of the oldest ticket that somebody waits for the leader, or nobody when there is none."""
+        while not self._hand_on():
             self._leadership.release()
-            if not self._queue or not self._leadership.acquire(blocking=False):
+            if self._first_waiting() is None or not self._leadership.acquire(blocking=False):
                 return
-        self._queue[0].done.release()
+
+    def _hand_on(self) -> bool:
+        """Whether another thread leads now."""
+        with self._desertion:
+            ticket = self._first_waiting()
+            if ticket is not None:
+                ticket.done.release()
+        return ticket is not None
+
+    def _first_waiting(self) -> Ticket | None:
+        """The oldest queued ticket that somebody waits for. Deserted ones are written by the next who leads."""
+        return next((ticket for ticket in tuple(self._queue) if not ticket.is_deserted), None)
+
+    def _desert(self, ticket: Ticket) -> None:
+        """The thread of *ticket* was interrupted while it waited: nobody may make it the leader; if somebody has, it leads this once."""
+        with self._desertion:
+            ticket.is_deserted = True
+            was_woken = ticket.done.acquire(blocking=False)
+        if was_woken and not ticket.is_settled:
+            self._lead()
 
     def _flush(self) -> None:
         """Write, fsync and publish everything queued; the append lock is held. Errors go to the tickets."""

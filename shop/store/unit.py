@@ -12,7 +12,7 @@ from shop.store.state import Changes, Position, State
 class Ticket:
     """One commit on its way to the disk; the thread that made it waits for `done` or leads the group itself."""
 
-    __slots__ = ("checksum", "core", "done", "error", "is_settled", "ops", "prev", "state")
+    __slots__ = ("checksum", "core", "done", "error", "is_deserted", "is_settled", "ops", "prev", "state")
 
     def __init__(self, state: State, prev: str, core: bytes, ops: list[tuple[str, str, Any]]) -> None:
         self.state = state
@@ -22,6 +22,7 @@ class Ticket:
         self.ops = ops
         self.error: StoreError | None = None
         self.is_settled = False  # durable, or failed with `error`
+        self.is_deserted = False  # its thread was interrupted and no longer waits; the commit goes its way
         self.done = (
             threading.Lock()
         )  # a bare lock, taken here and given back by the leader, is the cheapest way to wake one thread

@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from shop.lock import FolderLock
 from shop.memory import give_back_large_blocks
 from shop.server import Server, bind, url_of
 from shop.store import StoreError
-from shop.web import commands, factory, runtime
+from shop.web import commands, factory, runtime, templates
 from shop.web.migrate_command import House
 from shop.web.operations import Operations
 
@@ -38,6 +38,7 @@ gc.freeze()
 gc.enable()
 
 END_SECONDS_MAX = 60
+COMPILE_AFTER_SECONDS = 1.0  # who is waiting for the first page has it by then, and did not share the processor
 
 _log = structlog.get_logger("app")
 
@@ -129,6 +130,7 @@ def _serve_on(config: Config, listener: socket.socket, *, token: str, seat: Seat
                     print(_banner(config, address, password, more), flush=True)
             if seat is not None:
                 seat.ready()
+            _in_background(COMPILE_AFTER_SECONDS, lambda: templates.compile_all(app))
             try:
                 server.run()
             finally:
@@ -143,7 +145,12 @@ def _limit_the_end() -> None:
         _log.error("the end took too long", seconds=END_SECONDS_MAX)
         os._exit(1)
 
-    timer = threading.Timer(END_SECONDS_MAX, leave)
+    _in_background(END_SECONDS_MAX, leave)
+
+
+def _in_background(after_seconds: float, work: Callable[[], None]) -> None:
+    """Do *work* then, unless the process has ended."""
+    timer = threading.Timer(after_seconds, work)
     timer.daemon = True
     timer.start()
 

@@ -1,7 +1,7 @@
 """The primary is lost with two orders on the way: the bill for it, what can be got back, and the way home."""
 
 from shop.drills.bench import Bench, span
-from shop.drills.records import Drill, Part
+from shop.drills.records import WHILE_THE_PRIMARY_CHANGES, Drill, Part
 from shop.models import Order
 from shop.replication.contract import Invoice, LostCommit
 
@@ -106,10 +106,7 @@ DRILL = Drill(
         "This drill makes two orders, and lets the replica take over before they have arrived (it is promoted). The shop then prints a"
         " bill of what was lost. One order is entered again, the other is given up; at last the shop goes back to the side it was on.",
     ),
-    others=(
-        "Orders are refused twice for a moment, mostly well below a second each: customers are asked to try again. What somebody else"
-        " writes in the very moment of the loss is entered again by the drill; they may still read that a change of theirs was lost."
-    ),
+    others=WHILE_THE_PRIMARY_CHANGES,
     seconds=6,
     needs=(Part.LABORATORY, Part.FAILOVER, Part.READS),
     changes_primary=True,

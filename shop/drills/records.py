@@ -85,3 +85,10 @@ class Drill(Struct, frozen=True, kw_only=True):
     needs: Sequence[Part]
     changes_primary: bool = False  # then whoever starts it has to say that this is meant
     carry_out: Callable[["Bench"], str]  # returns the sentence that is to be learned
+
+
+# What other people notice of a drill that loses the primary.
+WHILE_THE_PRIMARY_CHANGES = (
+    "Orders are refused twice for a moment, mostly well below a second each: customers are asked to try again. What somebody else"
+    " writes in the very moment of the loss is entered again by the drill; they may still read that a change of theirs was lost."
+)

@@ -2,7 +2,7 @@
 
 from shop.drills.bench import Bench, span
 from shop.drills.goods import PRICE_CENTS, PRODUCT_ID
-from shop.drills.records import Drill, Part
+from shop.drills.records import WHILE_THE_PRIMARY_CHANGES, Drill, Part
 from shop.errors import Conflict
 from shop.models import Product
 from shop.replication.contract import LostCommit, Promotion
@@ -32,13 +32,13 @@ def carry_out(bench: Bench) -> str:
     bench.did(
         f"The primary was lost, and the first admin pressed Promote. {promotion.primary} goes on, without that price. {others}".rstrip()
     )
-    _second_press(bench, timeline)
+    _second_press(bench, timeline, promotion)
     _second_saves(bench, seen)
     sentence = _entering_again(bench, lost)
     back = _gone_home(bench, home)
 
     bench.figure("Edits lost", "1", f"named on the invoice: {promotion.invoice.sentence}")
-    bench.figure("Second promotion", "refused", "it would have changed the roles back")
+    bench.figure("Second promotion", "not carried out", "it would have changed the roles back")
     bench.figure("Entering it again", "refused", sentence)
     bench.figure("No writes were taken for", f"{span(seconds)} and {span(back)}", "taking over, and switching back")
     return (
@@ -53,13 +53,19 @@ def _lost_edit(bench: Bench, promotion: Promotion) -> LostCommit:
     return from_drill[0]
 
 
-def _second_press(bench: Bench, timeline: int) -> None:
+def _second_press(bench: Bench, timeline: int, promotion: Promotion) -> None:
+    """On an older page: refused, or, while the change is still being completed, answered as what has become of it."""
     try:
-        bench.failover.promote(by=bench.by, expected_timeline=timeline)
+        again = bench.failover.promote(by=bench.by, expected_timeline=timeline)
     except Conflict as refusal:
         bench.saw(f"The second admin pressed Promote as well, on a page that was older. Refused: “{refusal.message}”")
     else:
-        bench.expect(False, "The second promotion was carried out, and changed the roles back.")
+        is_same = (again.primary, again.timeline) == (promotion.primary, promotion.timeline)
+        bench.expect(is_same, "The second promotion was carried out, and changed the roles back.")
+        bench.saw(
+            "The second admin pressed Promote as well, on a page that was older. Nothing was done a second time, and the answer was: "
+            f"“{again.sentence}”"
+        )
 
 
 def _second_saves(bench: Bench, seen: Product) -> None:
@@ -114,10 +120,7 @@ DRILL = Drill(
         "This drill plays it through, together with what people do in a hurry: pressing the same button twice, and entering again what"
         " somebody else has replaced.",
     ),
-    others=(
-        "Orders are refused twice for a moment, mostly well below a second each: customers are asked to try again. What somebody else"
-        " writes in the very moment of the loss is entered again by the drill; they may still read that a change of theirs was lost."
-    ),
+    others=WHILE_THE_PRIMARY_CHANGES,
     seconds=7,
     needs=(Part.LABORATORY, Part.FAILOVER, Part.READS),
     changes_primary=True,

@@ -17,7 +17,7 @@ from shop.drills.catalog import BY_NAME, DRILLS
 from shop.drills.goods import PRODUCT_ID, SKU, Goods
 from shop.drills.records import Kind, Run, RunState
 from shop.errors import Conflict, NotFound, WritesUnavailable
-from shop.replication.contract import Mode, Outcome, State
+from shop.replication.contract import Mode, Outcome, Promotion, State
 from tests.builders import a_cart, a_line, a_product, keep, order_of
 from tests.drillkit import POT, LiveShop, live_shop
 from tests.e2e.shop_process import wait_until
@@ -238,6 +238,36 @@ def test_a_promise_that_is_not_kept_is_told(shop: LiveShop, monkeypatch: pytest.
     assert run.state is RunState.FAILED
     assert "Verifying did not find the damage" in run.sentence
     assert_as_before(shop, before)
+
+
+def test_a_second_promotion_may_be_refused_or_answered_as_the_first(
+    shop: LiveShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a change of roles is still being completed when the button is pressed again."""
+    real = shop.failover.promote
+    answers: list[Promotion] = []
+
+    def answered(**asked: Any) -> Promotion:
+        answers.append(answers[0] if answers else real(**asked))
+        return answers[-1]
+
+    monkeypatch.setattr(shop.failover, "promote", answered)
+
+    run = shop.drill("two-admins")
+
+    assert len(answers) == 2
+    assert run.state is RunState.PASSED, run
+    assert any("Nothing was done a second time" in step.words for step in run.steps)
+
+
+def test_a_second_promotion_that_is_carried_out_is_told(shop: LiveShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = shop.failover.promote
+    monkeypatch.setattr(shop.failover, "promote", lambda *, by, **_: real(by=by))
+
+    run = shop.drill("two-admins")
+
+    assert run.state is RunState.FAILED
+    assert "changed the roles back" in run.sentence
 
 
 def test_a_drill_that_takes_too_long_is_ended(shop: LiveShop, monkeypatch: pytest.MonkeyPatch) -> None:

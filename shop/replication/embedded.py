@@ -82,14 +82,22 @@ class EmbeddedReplication:
         self.laboratory = EmbeddedLaboratory(self._replicator, self.gate, clock, currency, self._changed)
         self.sabotage = EmbeddedSabotage(self._replicator)
         for store in (pair.primary, pair.replica):
-            store.on_commit(self._moved)
+            store.on_commit(self._moved(store))
         self.on_change(self.gate.wake)
 
     # ---- for the schedule
 
     def sync_once(self, now: float) -> StepOutcome:
         """One bounded step; see `Replicator.sync_once`."""
-        return self._replicator.sync_once(now)
+        outcome = self._replicator.sync_once(now)
+        if outcome.applied:
+            self.gate.wake()  # as it applied them it counted as failing still, if the step before had failed
+        return outcome
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether writers are held up until their commits have arrived."""
+        return self.gate.mode is not Mode.ASYNC
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
         """Call *listener* with each new durable LSN of the primary; it holds up the commit, so it must be quick."""
@@ -106,10 +114,16 @@ class EmbeddedReplication:
 
     # ---- for whoever waits for the far side
 
-    def _moved(self, lsn: int) -> None:
-        """One of the sides has new commits. Called on its commit's thread, under its locks: nothing here takes one of them."""
-        self._replicator.history.mark(self._pair, self._clock.monotonic(), self._clock.now())
-        self.gate.wake()
+    def _moved(self, store: Store) -> Callable[[int], None]:
+        """When *store* has new commits. Called on its commit's thread, under its locks: nothing here takes one of them."""
+        pair, clock, mark = self._pair, self._clock, self._replicator.history.mark
+
+        def moved(lsn: int) -> None:
+            mark(pair, clock.monotonic(), clock.now)
+            if pair.replica is store:  # what waits, waits for the far side
+                self.gate.wake()
+
+        return moved
 
     def _far(self) -> Far:
         there, here = self._pair.replica.state, self._pair.primary.state

@@ -7,17 +7,20 @@ each start.
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from shop.replication.link import Way
+from shop.replication.link import Way, Ways
 from shop.replication.pair import Pair
 from shop.store import State
 
 JOURNEYS_KEPT = 500
 MOMENTS_KEPT = 200
 COMMITS_KEPT = 20_000  # between the first moment and the last: of a backlog that is caught up with, each moment is a thousand commits
+STREAM_MOMENTS = 20  # when so many were within the seconds below, commits come in a stream:
+STREAM_SECONDS = 0.1
+SPACING_SECONDS = 0.005  # then those within this time are one moment
 
 
 class Journey(NamedTuple):
@@ -27,6 +30,15 @@ class Journey(NamedTuple):
     lsn: int
     way: Way
     arrived_monotonic: float  # fsynced in the replica's journal
+
+
+class Batch(NamedTuple):
+    """Commits of one timeline that have arrived together."""
+
+    timeline: int
+    first: int
+    ways: Ways
+    arrived_monotonic: float
 
 
 class Moment(NamedTuple):
@@ -39,47 +51,75 @@ class Moment(NamedTuple):
     files: tuple[str, str]  # of the primary and the replica: a failover swaps them
 
 
+class _Mark:
+    """What becomes a `Moment` for whoever looks."""
+
+    __slots__ = ("at", "began", "distance", "here", "number", "primary", "replica", "there")
+
+    def __init__(self, pair: Pair, here: State, there: State) -> None:
+        self.primary, self.replica = pair.primary, pair.replica
+        self.here, self.there = here, there
+        self.number = 1
+        self.distance = 0  # in commits, from the first mark on
+        self.began: float
+        self.at: datetime
+
+    def follow(self, last: "_Mark") -> None:
+        self.number = last.number + 1
+        self.distance = last.distance + _between(last.here, self.here) + _between(last.there, self.there)
+
+    def moment(self) -> Moment:
+        return Moment(self.number, self.at, self.here, self.there, (self.primary.path.name, self.replica.path.name))
+
+
 class History:
     """Filled by both stores and the replicator, each on its own thread. `_lock` guards every field and is held for a moment only."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._journeys: deque[Journey] = deque(maxlen=JOURNEYS_KEPT)
-        self._moments: deque[Moment] = deque()
-        self._distances: deque[int] = deque()  # of each moment from the one before, in commits
-        self._distance = 0  # their sum
+        self._batches: deque[Batch] = deque()
+        self._journeys = 0  # commits in them
+        self._marks: deque[_Mark] = deque()
         self._applied: deque[tuple[int, int, float]] = deque(maxlen=JOURNEYS_KEPT)  # timeline, LSN, moment
         self._verified: deque[tuple[int, int, float]] = deque(maxlen=JOURNEYS_KEPT)
-        self._number = 0
 
-    def mark(self, pair: Pair, now: float, at: datetime) -> None:
+    def mark(self, pair: Pair, now: float, wall: Callable[[], datetime]) -> None:
         """One side has changed: keep both as they are. Called inside a commit, so it does nothing that takes time. *now* is of the
-        monotonic clock, *at* of the one on the wall."""
+        monotonic clock, *wall* is the other one."""
         with self._lock:
-            there, here = pair.replica.state, pair.primary.state
-            last = self._moments[-1] if self._moments else None
-            if last is not None and last.primary is here and last.replica is there:
-                return
-            if last is None or last.replica is not there:
+            here, there = pair.primary.state, pair.replica.state
+            last = self._marks[-1] if self._marks else None
+            if last is not None and last.there is there:
+                if last.here is here:
+                    return
+                if now - last.began < SPACING_SECONDS and last.primary is pair.primary and self._is_stream(now):
+                    last.distance += _between(last.here, here)
+                    last.here = here
+                    return
+            else:
                 self._applied.append((there.position.timeline, there.position.lsn, now))
-            self._number += 1
-            self._keep(Moment(self._number, at, here, there, (pair.primary.path.name, pair.replica.path.name)), last)
+            mark = _Mark(pair, here, there)
+            mark.began, mark.at = now, wall()
+            if last is not None:
+                mark.follow(last)
+            self._keep(mark)
 
-    def _keep(self, moment: Moment, last: Moment | None) -> None:
+    def _is_stream(self, now: float) -> bool:
+        return len(self._marks) >= STREAM_MOMENTS and now - self._marks[-STREAM_MOMENTS].began < STREAM_SECONDS
+
+    def _keep(self, mark: _Mark) -> None:
         """And forget the oldest ones, by number, and by what they hold that later ones do not."""
-        distance = (
-            0 if last is None else _between(last.primary, moment.primary) + _between(last.replica, moment.replica)
-        )
-        self._moments.append(moment)
-        self._distances.append(distance)
-        self._distance += distance
-        while len(self._moments) > MOMENTS_KEPT or (self._distance > COMMITS_KEPT and len(self._moments) > 2):
-            self._moments.popleft()
-            self._distance -= self._distances.popleft()
+        marks = self._marks
+        marks.append(mark)
+        while len(marks) > MOMENTS_KEPT or (mark.distance - marks[0].distance > COMMITS_KEPT and len(marks) > 2):
+            marks.popleft()
 
-    def arrived(self, journeys: Iterable[Journey]) -> None:
+    def arrived(self, batch: Batch) -> None:
         with self._lock:
-            self._journeys.extend(journeys)
+            self._batches.append(batch)
+            self._journeys += len(batch.ways)
+            while self._journeys - len(self._batches[0].ways) >= JOURNEYS_KEPT:
+                self._journeys -= len(self._batches.popleft().ways)
 
     def verified(self, timeline: int, lsn: int, now: float) -> None:
         """Both sides were found equal, and the replica held everything up to this commit."""
@@ -89,12 +129,15 @@ class History:
     def moments(self) -> Sequence[Moment]:
         """Oldest first."""
         with self._lock:
-            return list(self._moments)
+            return [mark.moment() for mark in self._marks]
 
     def journey(self, timeline: int, lsn: int) -> Journey | None:
         """None when it has not arrived since the start, or too many have since."""
         with self._lock:
-            return next((one for one in reversed(self._journeys) if (one.timeline, one.lsn) == (timeline, lsn)), None)
+            for batch in reversed(self._batches):
+                if batch.timeline == timeline and 0 <= lsn - batch.first < len(batch.ways):
+                    return Journey(timeline, lsn, batch.ways[lsn - batch.first], batch.arrived_monotonic)
+            return None
 
     def applied_monotonic(self, timeline: int, lsn: int) -> float | None:
         with self._lock:

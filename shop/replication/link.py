@@ -15,8 +15,8 @@ import math
 import threading
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from shop.errors import Invalid
 from shop.store import Store
@@ -160,6 +160,29 @@ class Way(NamedTuple):
         return 1.0 if length <= 0 else min(1.0, max(0.0, (now - self.committed) / length))
 
 
+class Ways(Protocol):
+    """How commits that follow each other cross."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, at: int, /) -> Way: ...
+
+
+class PlainWays:
+    """`Ways` on a link with nothing but a delay: of thousands, few are asked for, so they are worked out then."""
+
+    def __init__(self, committed: Sequence[float], knobs: Knobs) -> None:
+        self._committed = committed
+        self._knobs = knobs
+
+    def __len__(self) -> int:
+        return len(self._committed)
+
+    def __getitem__(self, at: int, /) -> Way:
+        committed = self._committed[at]
+        left = max(committed, self._knobs.open_from)
+        return Way(committed, left, left + self._knobs.delay_seconds, 1)
+
+
 class Timetable:
     """When each commit above the replica's position arrives, on a link that has more than a delay.
 
@@ -281,6 +304,15 @@ def first_lines(data: bytes, count: int) -> bytes:
         end += size
         count -= 1
     return data
+
+
+def last_lines(data: bytes, count: int) -> bytes:
+    """The last *count* lines of *data*, or all when there are fewer."""
+    start = len(data)
+    while start and count:
+        start = data.rfind(b"\n", 0, start - 1) + 1
+        count -= 1
+    return data[start:]
 
 
 def _sizes(data: bytes) -> Iterator[int]:

@@ -114,7 +114,12 @@ class Gate:
         return f"Each write must reach the far side, and {why}." if why else ""
 
     def wake(self) -> None:
-        """The far side has moved, or a knob was turned: whoever waits looks again."""
+        """The far side has moved, or a knob was turned: whoever waits looks again.
+
+        Whoever waits was counted before its commit began: so without the lock nobody is overlooked who waits for what is there now.
+        """
+        if not (self._waiting or self._is_fallen_back):
+            return
         with self._condition:
             self._return_if_caught_up()
             self._condition.notify_all()

@@ -11,15 +11,15 @@ holds what the replica lacks. They last until `resync`.
 import math
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
 
 from shop.replication.contract import State
-from shop.replication.history import JOURNEYS_KEPT, History, Journey
-from shop.replication.link import ROUNDING_SECONDS, Link, Timetable, Way, first_lines
+from shop.replication.history import JOURNEYS_KEPT, Batch, History
+from shop.replication.link import ROUNDING_SECONDS, Link, PlainWays, Timetable, Way, Ways, first_lines, last_lines
 from shop.replication.pair import Pair
 from shop.store import Commit, Position, Store, StoreError, StoreMismatch
 
@@ -74,6 +74,15 @@ class Arrival(NamedTuple):
         return self.applied_monotonic - self.due_monotonic
 
 
+class _Landed(NamedTuple):
+    """A batch that was applied, and the lines of its last commits; decoded when somebody looks."""
+
+    lines: bytes
+    first: int  # the first of `ways`
+    ways: Ways
+    applied_monotonic: float
+
+
 class Replicator:
     """One lock serialises the steps with everything else that needs the replica to stand still (`hold`).
 
@@ -87,12 +96,24 @@ class Replicator:
         self.history = History()
         self.trouble: Trouble | None = None
         self.failure: Failure | None = None
-        self.recent: tuple[Arrival, ...] = ()  # newest first
         self.progress_monotonic: float | None = None  # when a step last had success
         self.on_arrival: Callable[[int, bytes], bytes] | None = None  # for `sabotage.py`: what the replica gets to see
+        self._landed: tuple[_Landed, ...] = ()  # newest first
         self._jitter = jitter
         self._lock = threading.RLock()
         self._is_in_contact = False
+
+    @property
+    def recent(self) -> Sequence[Arrival]:
+        """The last commits that the replica applied, newest first."""
+        found: list[Arrival] = []
+        for landed in self._landed:
+            if len(found) >= RECENT_KEPT:
+                break
+            for commit in reversed(self.pair.primary.decode(landed.lines)):
+                way = landed.ways[commit.lsn - landed.first]
+                found.append(Arrival(commit, way.committed, landed.applied_monotonic, way.arrives))
+        return found[:RECENT_KEPT]
 
     # ---- steps
 
@@ -142,10 +163,9 @@ class Replicator:
     def way(self, lsn: int) -> Way:
         """How commit *lsn* crosses as the knobs stand. Raises IndexError when the primary's journal does not hold it."""
         primary = self.pair.primary
-        if self.link.knobs.is_plain:
-            committed = primary.committed_monotonic(lsn)
-            left = max(committed, self.link.knobs.open_from)
-            return Way(committed, left, left + self.link.delay_seconds, 1)
+        knobs = self.link.knobs
+        if knobs.is_plain:
+            return PlainWays((primary.committed_monotonic(lsn),), knobs)[0]
         return self.timetable.way(primary, self.pair.replica.position.lsn, lsn)
 
     def begin_anew(self) -> None:
@@ -187,11 +207,18 @@ class Replicator:
         if not lines:
             return 0
         after, count = replica.position.lsn, lines.count(b"\n")
-        ways = {lsn: self.way(lsn) for lsn in range(after + max(0, count - JOURNEYS_KEPT) + 1, after + count + 1)}
+        first = after + max(0, count - JOURNEYS_KEPT) + 1
+        ways = self._ways(first, after + count)
         applied = replica.apply(self.on_arrival(after, lines) if self.on_arrival else lines)
-        self._remember(ways)
+        self._remember(first, ways, lines)
         primary.keep_after(replica.position.lsn)
         return applied
+
+    def _ways(self, first: int, last: int) -> Ways:
+        knobs = self.link.knobs
+        if knobs.is_plain:
+            return PlainWays(self.pair.primary.committed_monotonics(first, last), knobs)
+        return [self.way(lsn) for lsn in range(first, last + 1)]
 
     def _lines(self, crossed_by: float | None) -> bytes:
         """What has crossed by that moment, one batch at most; None: whatever the link says."""
@@ -203,17 +230,18 @@ class Replicator:
         count = self.timetable.last_crossed(primary, after, crossed_by) - after
         return first_lines(primary.lines(after, max_bytes=BATCH_BYTES), count) if count else b""
 
-    def _remember(self, ways: Mapping[int, Way]) -> None:
+    def _remember(self, first: int, ways: Ways, lines: bytes) -> None:
         """The journal may forget the commits as soon as the replica has them: what the page tells of them is taken along now."""
         primary, replica = self.pair.primary, self.pair.replica
         applied = replica.newest_monotonic  # not from its journal: its own thread may have cut that already
-        self.history.arrived(Journey(primary.timeline_of(lsn), lsn, way, applied) for lsn, way in ways.items())
-        count = min(len(ways), RECENT_KEPT)
-        arrived = [
-            Arrival(commit, ways[commit.lsn].committed, applied, ways[commit.lsn].arrives)
-            for commit in primary.commits(replica.position.lsn - count, count)
-        ]
-        self.recent = (*reversed(arrived), *self.recent)[:RECENT_KEPT]
+        last = first + len(ways) - 1
+        if primary.timeline_of(first) == primary.timeline_of(last):
+            self.history.arrived(Batch(primary.timeline_of(first), first, ways, applied))
+        else:
+            for lsn in range(first, last + 1):
+                self.history.arrived(Batch(primary.timeline_of(lsn), lsn, [ways[lsn - first]], applied))
+        landed = _Landed(last_lines(lines, RECENT_KEPT), first, ways, applied)
+        self._landed = (landed, *self._landed)[: RECENT_KEPT if len(ways) < RECENT_KEPT else 1]
 
     def _due(self, lsn: int) -> float:
         return self.way(lsn).arrives + ROUNDING_SECONDS

@@ -35,6 +35,8 @@ from shop.replication.replicator import Outcome
 
 TICK_SECONDS = 1.0
 BATCH_SECONDS = 0.01  # commits that become due within this time cross together
+STREAM_COMMITS = 20  # so many in a batch are a stream, of which more cross together, unless writers wait for each:
+STREAM_SECONDS = 0.025
 WATCH_SECONDS = 0.5  # between two looks of the watchdog
 STALL_SECONDS = 2.5  # no run for so long: the job is planned anew, or the scheduler replaced; with a look, three ticks
 WAIT_SECONDS_MAX = 60.0
@@ -48,6 +50,8 @@ class Work(Protocol):
     """What is run: `EmbeddedReplication`."""
 
     def sync_once(self, now: float, /) -> Outcome: ...
+    @property
+    def is_waited_for(self) -> bool: ...
     def on_commit(self, listener: Callable[[int], None], /) -> None: ...
     def on_change(self, listener: Callable[[], None], /) -> None: ...
 
@@ -106,10 +110,16 @@ class Schedule:
                 scheduler.shutdown(wait=True)
 
     def wake(self, lsn: int = 0) -> None:
-        """There is a new commit. Called on every one of them: a lock and a flag, and a word to APScheduler if the queue was empty.
+        """There is a new commit. Called on every one of them: mostly no more than a look at a flag, and a word to APScheduler if the
+        queue was empty.
 
         A loop that waits is left alone: an ordered log makes no later commit due before the one it waits for.
         """
+        # Without the lock: the flag is put down before the loop reads what has been committed, and this commit can be read already.
+        if not self._is_woken:
+            self._wake()
+
+    def _wake(self) -> None:
         with self._condition:
             self._is_woken = True
             must_arm = not (self._is_running or self._is_armed or self._is_stopping)
@@ -122,7 +132,7 @@ class Schedule:
         with self._condition:
             self._is_nudged = True
             self._condition.notify_all()
-        self.wake()
+        self._wake()
 
     @property
     def silent_seconds(self) -> float:
@@ -163,7 +173,7 @@ class Schedule:
     def _wait(self, outcome: Outcome) -> bool:
         """Until the next step makes sense; False when there is nothing to wait for."""
         with self._condition:
-            seconds = pause_after(outcome, self._clock.monotonic())
+            seconds = pause_after(outcome, self._clock.monotonic(), is_waited_for=self._work.is_waited_for)
             if seconds is None and not self._is_woken:
                 return False
             if seconds is None:
@@ -274,15 +284,16 @@ class Schedule:
         return True
 
 
-def pause_after(outcome: Outcome, now: float) -> float | None:
-    """Seconds until another step makes sense; None when nothing is on its way."""
+def pause_after(outcome: Outcome, now: float, *, is_waited_for: bool = False) -> float | None:
+    """Seconds until another step makes sense; None when nothing is on its way. *is_waited_for*: writers are held up until then."""
     if outcome.next_due_monotonic is None:
         return None
     seconds = outcome.next_due_monotonic - now
     if outcome.applied and seconds > -BATCH_SECONDS:
         # Also when the next became due during the step: under a steady stream it always does, and a batch for each
         # handful of commits takes the disk from the primary. What is further behind is a backlog and goes on at once.
-        seconds = max(seconds, BATCH_SECONDS)
+        is_stream = outcome.applied >= STREAM_COMMITS and not is_waited_for
+        seconds = max(seconds, STREAM_SECONDS if is_stream else BATCH_SECONDS)
     return min(max(0.0, seconds), WAIT_SECONDS_MAX)
 
 

@@ -10,7 +10,7 @@ from shop.replication import history
 from shop.replication.contract import CommitState
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.failover import EmbeddedFailover
-from shop.replication.history import JOURNEYS_KEPT, MOMENTS_KEPT
+from shop.replication.history import JOURNEYS_KEPT, MOMENTS_KEPT, SPACING_SECONDS, STREAM_MOMENTS
 from shop.replication.pair import Pair, open_pair
 from shop.repository.embedded import EmbeddedRepository
 from tests.builders import CURRENCY, NOW
@@ -70,17 +70,73 @@ def test_a_moment_shows_what_both_sides_held_and_what_differed_then(
 def test_memory_is_bounded(pair: Pair, replication: EmbeddedReplication, clock: ManualClock) -> None:
     for _ in range(JOURNEYS_KEPT + 50):
         put_next(pair.primary)
+        clock.advance(2 * SPACING_SECONDS)
     clock.advance(6)
     while replication.sync_once(clock.monotonic()).applied:
         pass
 
     history = replication._replicator.history
     assert len(history.moments()) == MOMENTS_KEPT
-    assert len(history._journeys) == JOURNEYS_KEPT
+    assert sum(len(batch.ways) for batch in history._batches) == JOURNEYS_KEPT
     oldest = replication.laboratory.journey(1, 1)
     assert oldest is not None, "the journals still have it"
     assert oldest.state is CommitState.APPLIED
     assert oldest.steps[2].after_seconds is None
+
+
+def test_of_many_small_batches_the_last_journeys_are_kept(
+    pair: Pair, replication: EmbeddedReplication, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "JOURNEYS_KEPT", 10)
+    for count in (4, 3, 5, 4):
+        for _ in range(count):
+            put_next(pair.primary)
+        clock.advance(6)
+        replication.sync_once(clock.monotonic())
+
+    kept = [lsn for lsn in range(1, 17) if replication._replicator.history.journey(1, lsn)]
+    assert kept == list(range(5, 17)), "a batch goes when the others are enough"
+    for lsn in (5, 16):
+        journey = replication.laboratory.journey(1, lsn)
+        assert journey is not None
+        assert [step.after_seconds for step in journey.steps[1:4]] == pytest.approx([0, 6, 6])
+
+
+def test_commits_that_crossed_together_keep_the_timelines_they_were_made_on(
+    pair: Pair, replication: EmbeddedReplication, clock: ManualClock
+) -> None:
+    put_next(pair.primary)
+    pair.primary.advance_timeline(3)
+    put_next(pair.primary)
+    clock.advance(6)
+
+    assert replication.sync_once(clock.monotonic()).applied == 3
+
+    known = replication._replicator.history.journey
+    assert [known(1, 1) is None, known(3, 2) is None, known(3, 3) is None] == [False, False, False]
+    assert [known(3, 1), known(1, 2), known(1, 3), known(3, 4)] == [None] * 4
+
+
+def test_of_a_stream_of_commits_those_within_a_few_milliseconds_are_one_moment_and_no_arrival_is_left_out(
+    pair: Pair, replication: EmbeddedReplication, clock: ManualClock
+) -> None:
+    moments = replication._replicator.history.moments
+    replication.set_delay(0)
+    for _ in range(STREAM_MOMENTS):
+        put_next(pair.primary)
+    assert len(moments()) == STREAM_MOMENTS, "a few at once are all there"
+
+    for _ in range(10):
+        put_next(pair.primary)
+    assert len(moments()) == STREAM_MOMENTS
+    assert moments()[-1].primary is pair.primary.state
+    assert [one.number for one in moments()] == list(range(1, STREAM_MOMENTS + 1))
+
+    replication.sync_once(clock.monotonic())
+    assert (moments()[-1].number, moments()[-1].replica) == (STREAM_MOMENTS + 1, pair.replica.state)
+    clock.advance(2 * SPACING_SECONDS)
+    put_next(pair.primary)
+    assert (moments()[-1].number, moments()[-1].primary) == (STREAM_MOMENTS + 2, pair.primary.state)
 
 
 def test_a_lost_try_is_told_of_the_commit_that_lost_it(

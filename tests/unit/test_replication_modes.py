@@ -158,6 +158,34 @@ def test_semi_sync_returns_by_itself_when_the_far_side_has_caught_up(shop: Shop)
     assert not again.is_done
 
 
+def test_semi_sync_returns_with_the_step_that_ends_a_failure_of_the_far_side(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.replication.laboratory.set_mode("semi-sync")
+    shop.replication.laboratory.set_timeout(1)
+    writer = shop.start_writing()
+    until(shop.is_somebody_waiting)
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.pair.replica, "apply", lambda lines: (_ for _ in ()).throw(OSError("no answer")))
+        shop.pass_time(DELAY + 1)
+    until(lambda: writer.is_done)
+    assert shop.modes.is_fallen_back
+    shop.clock.advance(60)
+
+    assert shop.replication.sync_once(shop.clock.monotonic()).applied == 1
+
+    assert not shop.modes.is_fallen_back
+
+
+def test_a_commit_that_nobody_waits_for_waits_for_no_lock_of_the_gate(shop: Shop) -> None:
+    with shop.replication.gate._condition:
+        thread = threading.Thread(target=shop.replication.gate.wake)
+        thread.start()
+        thread.join(5)
+
+        assert not thread.is_alive()
+
+
 def test_semi_sync_stays_fallen_back_while_the_link_is_paused(shop: Shop) -> None:
     shop.replication.laboratory.set_mode("semi-sync")
     shop.replication.laboratory.set_timeout(1)

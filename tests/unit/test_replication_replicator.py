@@ -11,7 +11,7 @@ import pytest
 from shop.clock import ManualClock
 from shop.replication import replicator as replicator_module
 from shop.replication.contract import State
-from shop.replication.replicator import NEVER, RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX
+from shop.replication.replicator import NEVER, RECENT_KEPT, RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX
 from shop.store import StoreFull, StoreMismatch
 from shop.store import store as store_module
 from tests.replicationkit import DELAY, Sides, files_of, put_files, sold
@@ -437,6 +437,27 @@ def test_a_replica_that_cuts_its_journal_at_once_is_no_failure(sides: Sides, mon
     assert sides.replica.oldest_lsn == sides.replica.position.lsn + 1, "cut"
     assert sides.replicator.failure is None
     assert [arrival.applied_monotonic >= arrival.due_monotonic for arrival in sides.replicator.recent[:5]] == [True] * 5
+
+
+def test_the_last_commits_are_told_newest_first_also_when_both_journals_have_forgotten_them(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    for count in (25, 3, 1, 4):
+        sides.commit(count)
+        due = sides.primary.committed_monotonic(sides.primary.position.lsn) + DELAY
+        sides.settle(DELAY + 1)
+        told = [arrival.commit.lsn for arrival in sides.replicator.recent]
+        assert told == list(range(sides.primary.position.lsn, sides.primary.position.lsn - len(told), -1))
+        assert sides.replicator.recent[0].due_monotonic == pytest.approx(due)
+    monkeypatch.setattr(store_module, "CUT_BYTES", 0)
+    sides.commit()
+    sides.settle(DELAY + 1)
+    sides.primary.checkpoint()
+    sides.replica.checkpoint()
+
+    assert sides.primary.commits(0) == sides.replica.commits(0) == []
+    assert [arrival.commit.lsn for arrival in sides.replicator.recent] == [34, *told[: RECENT_KEPT - 1]]
 
 
 # ---- everything at once

@@ -18,7 +18,16 @@ from shop.replication import schedule as schedule_module
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.pair import open_pair
 from shop.replication.replicator import NEVER, Outcome
-from shop.replication.schedule import BATCH_SECONDS, JOB_ID, STALL_SECONDS, TICK_SECONDS, WATCH_SECONDS, Schedule
+from shop.replication.schedule import (
+    BATCH_SECONDS,
+    JOB_ID,
+    STALL_SECONDS,
+    STREAM_COMMITS,
+    STREAM_SECONDS,
+    TICK_SECONDS,
+    WATCH_SECONDS,
+    Schedule,
+)
 from tests.builders import NOW
 from tests.replicationkit import put_next, sold
 
@@ -33,6 +42,7 @@ class Queue:
         self.put_count = 0
         self.taken = 0
         self.steps = 0
+        self.is_waited_for = False
         self.outcome: Callable[[float, int], Outcome] = lambda now, applied: Outcome(applied, None)
         self.wake: Callable[[int], None] = lambda lsn: None
         self.nudge: Callable[[], None] = lambda: None
@@ -464,20 +474,51 @@ def test_chores_that_hang_or_raise_hold_up_no_commit(queue: Queue) -> None:
     schedule.stop()
 
 
+@pytest.mark.parametrize("applied", [3, STREAM_COMMITS], ids=["a few", "a stream"])
+@pytest.mark.parametrize("is_waited_for", [False, True], ids=["async", "writers wait"])
 @pytest.mark.parametrize(
     ("due_in", "waits"),
-    [(None, BATCH_SECONDS), (0.001, BATCH_SECONDS), (-0.002, BATCH_SECONDS), (0.5, 0.5), (-0.5, 0.0)],
+    [(None, BATCH_SECONDS), (0.001, None), (-0.002, None), (0.5, 0.5), (-0.5, 0.0)],
     ids=["nothing on its way", "about to be due", "became due during the step", "due later", "a backlog"],
 )
 def test_commits_that_follow_closely_cross_together_and_a_backlog_at_once(
-    due_in: float | None, waits: float, monkeypatch: pytest.MonkeyPatch
+    due_in: float | None, waits: float | None, is_waited_for: bool, applied: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = ManualClock(NOW)
-    schedule = Schedule(Queue(), clock)
+    clock, queue = ManualClock(NOW), Queue()
+    queue.is_waited_for = is_waited_for
+    schedule = Schedule(queue, clock)
     schedule._is_woken = True
     waited: list[float] = []
     monkeypatch.setattr(schedule._condition, "wait_for", lambda condition, timeout: waited.append(timeout))
 
-    assert schedule._wait(Outcome(3, None if due_in is None else clock.monotonic() + due_in))
+    assert schedule._wait(Outcome(applied, None if due_in is None else clock.monotonic() + due_in))
 
+    if waits is None:
+        waits = STREAM_SECONDS if applied == STREAM_COMMITS and not is_waited_for else BATCH_SECONDS
     assert sum(waited) == pytest.approx(waits)
+
+
+def test_a_commit_that_finds_the_loop_told_already_waits_for_no_lock(queue: Queue) -> None:
+    schedule = Schedule(queue, SystemClock())
+    queue.put()
+
+    with schedule._condition:
+        thread = threading.Thread(target=queue.put)
+        thread.start()
+        thread.join(PATIENCE)
+
+        assert not thread.is_alive()
+
+
+def test_a_knob_arms_a_job_that_was_lost_although_the_loop_was_told_already(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = Schedule(queue, SystemClock())
+    queue.put()
+    schedule._is_armed = False  # as the watchdog leaves it behind
+    armed: list[bool] = []
+    monkeypatch.setattr(schedule, "_arm", lambda: armed.append(True))
+
+    queue.nudge()
+
+    assert armed == [True]

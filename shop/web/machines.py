@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import cast
 
 import structlog
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -229,21 +229,19 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 @bp.record_once
 def _install(state: BlueprintSetupState) -> None:
     app = cast(Flask, state.app)
-    app.extensions[_KEY] = _Requests(app)
+    requests = app.extensions[_KEY] = _Requests(app)
 
+    @app.before_request
+    def _start_watch() -> None:
+        request.environ.setdefault(STARTED, time.perf_counter())
 
-@bp.before_app_request
-def _start_watch() -> None:
-    g.started = request.environ.get(STARTED) or time.perf_counter()
-
-
-@bp.after_app_request
-def _count(response: Response) -> Response:
-    seconds = time.perf_counter() - g.get("started", time.perf_counter())
-    _requests().answered(request.endpoint or "none", response.status_code, seconds)
-    if response.status_code == 503 and request.method == "POST":
-        _log.warning("write refused", reason=services().replication.status().primary.problem or "for a moment")
-    return response
+    @app.after_request
+    def _count(response: Response) -> Response:
+        now = time.perf_counter()
+        requests.answered(request.endpoint or "none", response.status_code, now - request.environ.get(STARTED, now))
+        if response.status_code == 503 and request.method == "POST":
+            _log.warning("write refused", reason=services().replication.status().primary.problem or "for a moment")
+        return response
 
 
 def _requests() -> _Requests:

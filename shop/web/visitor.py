@@ -74,7 +74,7 @@ def messages() -> Markup:
     if not has_messages():
         return Markup("")
     left = cast(list[tuple[str, str]], get_flashed_messages(with_categories=True))
-    return fragments.part(MessagesShown(tuple(left)))
+    return fragments.part(MessagesShown(tuple([(category, sentence) for category, sentence in left])))
 
 
 def pieces_in_cart() -> int:

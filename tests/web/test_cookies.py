@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from flask import Flask, session
-from flask.sessions import SessionInterface
+from flask.sessions import SecureCookieSessionInterface, SessionInterface
 from flask.testing import FlaskClient
 
 from shop.web import cookies
@@ -104,6 +104,21 @@ def test_what_is_remembered_of_a_cookie_that_was_sent_is_what_it_says(app: Flask
         ["_flashes", "_permanent", "cart", "csrf_token", "removed", "wrote"],
         ["_permanent", "cart", "csrf_token", "far", "removed", "wrote"],
     ]
+
+
+def test_a_cookie_of_an_older_release_is_read(app: Flask, visitor: Visitor) -> None:
+    """It was written in Flask's own way, where a sentence to be said is a tuple with a mark of its own."""
+    visitor.add("pot")
+    with visitor.client.session_transaction() as kept:
+        said = {**kept, "_flashes": [("message", "Said by the release before.")]}
+    value = SecureCookieSessionInterface().get_signing_serializer(app).dumps(said)  # type: ignore[union-attr]
+    client = app.test_client()
+    client.set_cookie("session", value)
+
+    page = Visitor(client).get("/cart")
+
+    assert page.notices == ["Said by the release before."]
+    assert "Teapot" in page.main.text
 
 
 def test_each_visitor_has_a_token_of_their_own(app: Flask) -> None:

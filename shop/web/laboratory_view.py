@@ -78,7 +78,7 @@ class JourneyView(Struct, frozen=True):
     state_kind: str
     steps: Sequence[StepView]
     facts: Sequence[tuple[str, str]]
-    changes: Sequence[tuple[str, str]]
+    changes: Sequence[tuple[str, Sequence[str]]]  # collection, ids of records
 
 
 class PastSideView(Struct, frozen=True):
@@ -163,10 +163,7 @@ def journey_of(journey: Journey) -> JourneyView:
             for step in journey.steps
         ],
         facts=_facts(journey),
-        changes=[
-            (change.collection, f"{change.id} (deleted)" if change.is_delete else change.id)
-            for change in journey.changes
-        ],
+        changes=_changes(journey),
     )
 
 
@@ -175,6 +172,14 @@ def _after(seconds: float | None, *, is_done: bool) -> str:
         return "time not known" if is_done else "not yet"
     text = f"{max(0.0, seconds) * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
     return f"after {text}" if is_done else f"expected after {text}"
+
+
+def _changes(journey: Journey) -> Sequence[tuple[str, Sequence[str]]]:
+    """Under each collection the records."""
+    found: dict[str, list[str]] = {}
+    for change in journey.changes:
+        found.setdefault(change.collection, []).append(f"{change.id} (deleted)" if change.is_delete else change.id)
+    return list(found.items())
 
 
 def _facts(journey: Journey) -> Sequence[tuple[str, str]]:

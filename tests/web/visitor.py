@@ -8,6 +8,8 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.web.markup import faults
+
 VOID = frozenset("area base br col embed hr img input link meta source track wbr path circle".split())
 
 
@@ -57,13 +59,15 @@ class Node:
 
 
 class Page:
-    """One answer."""
+    """One answer. A page has to be proper HTML."""
 
     def __init__(self, visitor: "Visitor", response: TestResponse) -> None:
         self.visitor = visitor
         self.response = response
         self.status = response.status_code
         self.location = response.headers.get("Location", "")
+        if response.mimetype == "text/html" and not self.location:
+            assert not (wrong := faults(response.text)), f"{response.request.path}: {wrong}"
         self.tree = _tree(response.text)
 
     @property

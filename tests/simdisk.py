@@ -240,11 +240,17 @@ def crash_states(platter: _Platter, seed: int) -> Iterator[Disk]:
 
 
 def _names_after(platter: _Platter) -> Iterator[dict[Path, int]]:
+    """Any of the last changes of a folder may be missing, and any number of the last in a row."""
     sure, unsure = platter.directory[:-DIRECTORY_OPS_MAX], platter.directory[-DIRECTORY_OPS_MAX:]
-    for kept in itertools.product((True, False), repeat=len(unsure)):
+    some = ([op for op, keep in zip(unsure, kept, strict=True) if keep] for kept in _choices(len(unsure)))
+    for kept in itertools.chain((sure + more for more in some), (sure[:count] for count in range(len(sure)))):
         names = dict(platter.names)
-        _rename(names, sure + [op for op, keep in zip(unsure, kept, strict=True) if keep])
+        _rename(names, kept)
         yield names
+
+
+def _choices(count: int) -> Iterator[tuple[bool, ...]]:
+    return itertools.product((True, False), repeat=count)
 
 
 def _combinations(variants: list[list[bytes]]) -> Iterator[tuple[bytes, ...]]:

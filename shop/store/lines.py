@@ -32,7 +32,7 @@ class _Block:
         self._joined = None
 
     def drop(self, id: str) -> None:
-        self.size -= len(self._lines.pop(id, b""))
+        self.size -= len(self._lines.pop(id))
         self._joined = None
 
     @property
@@ -60,13 +60,12 @@ class _Collection:
         block.put(id, line)
 
     def drop(self, id: str) -> None:
-        block = self._block_of.get(id)
+        block = self._block_of.pop(id, None)
         if block is None:
             return
         block.drop(id)
-        if block.is_empty and block in self._blocks:
+        if block.is_empty:
             self._blocks.remove(block)
-        del self._block_of[id]  # last: who was interrupted before does it all again
 
     def _last(self) -> _Block:
         if not self._blocks or self._blocks[-1].size >= BLOCK_BYTES:
@@ -86,7 +85,7 @@ class _Collection:
 
 
 class Lines:
-    """The lines of every record of one state; `apply` brings them to the next."""
+    """The lines of every record of one state; `apply` brings them to the next. When it raises they are of no use any more."""
 
     def __init__(self, state: State) -> None:
         self._collections = {name: _Collection(name) for name in state.collections()}
@@ -96,7 +95,7 @@ class Lines:
         self._buffer = bytearray()
 
     def apply(self, ops: Iterable[tuple[str, str, Any]]) -> None:
-        """Do what a commit did. Doing it twice is harmless, also when the first time was cut short."""
+        """Do what a commit did."""
         for collection, id, record in ops:
             if record is None:
                 self._collections[collection].drop(id)

@@ -9,15 +9,15 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from shop.store.unit import Turn
 
-class _Waiter:
-    __slots__ = ("is_done", "lsn", "turn")
+
+class _Waiter(Turn):
+    __slots__ = ("lsn",)
 
     def __init__(self, lsn: int) -> None:
+        super().__init__()
         self.lsn = lsn
-        self.is_done = False
-        self.turn = threading.Lock()
-        self.turn.acquire()
 
 
 class Showing:
@@ -36,20 +36,26 @@ class Showing:
         return self._is_led
 
     def wait(self, lsn: int) -> None:
-        """Return when the file shows commit *lsn*, which is durable, or when it could not be written.
+        """Return when the file shows commit *lsn*, which is durable.
 
-        Raises what *write* raised in this thread. The others who waited for that writing return: it is for the store to say what is wrong.
+        Raises what *write* raised in this thread. Nobody goes away with the failure of another: the next in line tries again.
         """
         waiter = self._join(lsn)
-        if waiter is not None:
+        interrupt = waiter.sleep() if waiter is not None else None
+        if waiter is None or waiter.leads:
             try:
-                waiter.turn.acquire()
-            except BaseException:  # Ctrl-C: nobody may be handed what this thread no longer waits for
-                self._leave(waiter)
-                raise
-            if waiter.is_done:
-                return
-        self._lead(lsn)
+                if self._shown_lsn() < lsn:
+                    self._write()
+                self._wake_shown()
+            finally:
+                # Nothing here wants memory or stack: were the lead lost, everybody would wait for ever.
+                with self._lock:
+                    if self._waiting:
+                        self._waiting.popleft().lead()
+                    else:
+                        self._is_led = False
+        if interrupt is not None:
+            raise interrupt
 
     def _join(self, lsn: int) -> _Waiter | None:
         """None for the one who leads."""
@@ -61,36 +67,11 @@ class Showing:
             self._waiting.append(waiter)
             return waiter
 
-    def _leave(self, waiter: _Waiter) -> None:
-        with self._lock:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-                return
-        if not waiter.is_done:
-            self._hand_on(to_all=False)
-
-    def _lead(self, lsn: int) -> None:
-        has_failed = True
-        try:
-            if self._shown_lsn() < lsn:
-                self._write()
-            has_failed = False
-        finally:
-            self._hand_on(to_all=has_failed)
-
-    def _hand_on(self, *, to_all: bool) -> None:
-        """Let go whose commit is shown (or all), and have the oldest of the others lead."""
+    def _wake_shown(self) -> None:
         with self._lock:
             shown = self._shown_lsn()
             for _ in range(len(self._waiting)):
-                waiter = self._waiting[0]
-                if to_all or waiter.lsn <= shown:
-                    self._waiting.popleft()
-                    waiter.is_done = True
-                    waiter.turn.release()
+                if self._waiting[0].lsn <= shown:
+                    self._waiting.popleft().end()
                 else:
                     self._waiting.rotate(-1)  # once around, so that their order stays
-            if self._waiting:
-                self._waiting.popleft().turn.release()
-            else:
-                self._is_led = False

@@ -23,23 +23,23 @@ class Shown:
     def __init__(self, files: Files, path: Path, state: State, *, lsn: int, size: int, at: float) -> None:
         self._files = files
         self._path = path
-        self._begin(state, lsn, size, at)
+        self._lines: Lines | None = None  # of a small file; None, too, when they have to be made anew
+        self._begin(lsn, size, at)
+        if self.is_small:
+            self._lines = Lines(state)
 
-    def _begin(self, state: State, lsn: int, size: int, at: float) -> None:
+    def _begin(self, lsn: int, size: int, at: float) -> None:
         self.lsn = lsn
         self.bytes = size
         self.at = at  # monotonic
+        self.is_small = size < SMALL_FILE_BYTES
         self._is_named = True  # no power cut can bring back the file that had the name before
         self._unshown: deque[tuple[int, Iterable[tuple[str, str, Any]]]] = deque()  # ops that `_lines` lacks
-        self._lines = Lines(state) if size < SMALL_FILE_BYTES else None
-
-    @property
-    def is_small(self) -> bool:
-        return self._lines is not None
+        self._lines = None
 
     def committed(self, lsn: int, ops: Iterable[tuple[str, str, Any]]) -> None:
         """Note what commit *lsn* changed."""
-        if self._lines is not None:
+        if self.is_small:
             self._unshown.append((lsn, ops))
 
     def write(self, state: State, header: Header, *, at: float, is_paced: bool) -> None:
@@ -47,23 +47,32 @@ class Shown:
 
         A small file's name is left to `confirm`.
         """
-        if self._lines is None:
-            self.bytes = write_big(self._files, self._path, header, state, is_paced=is_paced)
+        if self.is_small:
+            self.bytes = self._write_small(state, header)
         else:
-            self.bytes = self._write_small(state, header, self._lines)
+            self.bytes = write_big(self._files, self._path, header, state, is_paced=is_paced)
         self.lsn, self.at = state.position.lsn, at
 
-    def _write_small(self, state: State, header: Header, lines: Lines) -> int:
-        while self._unshown and self._unshown[0][0] <= state.position.lsn:
-            lines.apply(self._unshown[0][1])  # forgotten only when it is done: doing it twice is harmless
-            self._unshown.popleft()
+    def _write_small(self, state: State, header: Header) -> int:
+        lines = self._lines_of(state)
         data = lines.file(header)
         self._is_named = False
         self._files.close(replace_open(self._files, self._path, lambda fd: self._files.write(fd, data, 0)))
         if len(data) >= SMALL_FILE_BYTES:
-            self._lines = None
+            self.is_small, self._lines = False, None
             self._unshown.clear()
         return len(data)
+
+    def _lines_of(self, state: State) -> Lines:
+        """Those of before with what happened since. When that is cut short none are kept, and the next file begins anew."""
+        kept, self._lines = self._lines, None
+        lines = Lines(state) if kept is None else kept
+        while self._unshown and self._unshown[0][0] <= state.position.lsn:
+            _, ops = self._unshown.popleft()
+            if kept is not None:
+                kept.apply(ops)
+        self._lines = lines
+        return lines
 
     def confirm(self) -> None:
         """When this returns, no power cut can bring back an older file. Raises `SyncFailed`.
@@ -77,4 +86,4 @@ class Shown:
     def install(self, state: State, header: Header, *, at: float) -> None:
         """Replace the file with a state of another history; crash and errors as for `write`."""
         size = write_big(self._files, self._path, header, state, is_paced=False)
-        self._begin(state, state.position.lsn, size, at)
+        self._begin(state.position.lsn, size, at)

@@ -209,20 +209,18 @@ class Store:
     def _await(self, ticket: Ticket) -> None:
         """Return when *ticket* is durable; lead the group if nobody does.
 
-        A waiter that is woken before its ticket is settled has been made the leader. One that is interrupted leaves a commit that the next
-        leader writes. Nobody is forgotten: who queues a ticket and then
-        finds a leader knows that this leader will look at the queue once more after it has let go.
+        Nobody is forgotten: who queues a ticket and then finds a leader knows that this leader will look at the queue once more after it
+        has let go.
         """
+        interrupt = None
         if self._leadership.acquire(blocking=False):
             self._lead()
         else:
-            try:
-                ticket.done.acquire()
-            except BaseException:  # Ctrl-C
-                self._desert(ticket)
-                raise
-            if not ticket.is_settled:
+            interrupt = ticket.sleep()
+            if ticket.leads:
                 self._lead()
+        if interrupt is not None:
+            raise interrupt
         if ticket.error is not None:
             raise ticket.error
 
@@ -238,31 +236,12 @@ class Store:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Make the thread of the oldest ticket that somebody waits for the leader, or nobody when there is none."""
-        while not self._hand_on():
+        """Make the thread of the oldest queued ticket the leader, or nobody when there is none."""
+        while not self._queue:
             self._leadership.release()
-            if self._first_waiting() is None or not self._leadership.acquire(blocking=False):
+            if not self._queue or not self._leadership.acquire(blocking=False):
                 return
-
-    def _hand_on(self) -> bool:
-        """Whether another thread leads now."""
-        with self._desertion:
-            ticket = self._first_waiting()
-            if ticket is not None:
-                ticket.done.release()
-        return ticket is not None
-
-    def _first_waiting(self) -> Ticket | None:
-        """The oldest queued ticket that somebody waits for. Deserted ones are written by the next who leads."""
-        return next((ticket for ticket in tuple(self._queue) if not ticket.is_deserted), None)
-
-    def _desert(self, ticket: Ticket) -> None:
-        """The thread of *ticket* was interrupted while it waited: nobody may make it the leader; if somebody has, it leads this once."""
-        with self._desertion:
-            ticket.is_deserted = True
-            was_woken = ticket.done.acquire(blocking=False)
-        if was_woken and not ticket.is_settled:
-            self._lead()
+        self._queue[0].lead()
 
     def _flush(self) -> None:
         """Write, fsync and publish everything queued; the append lock is held. Errors go to the tickets."""
@@ -319,7 +298,7 @@ class Store:
                 group.append(self._queue.popleft())
             self._pending = self._durable
         for ticket in group:
-            if not ticket.is_settled:
+            if not ticket.is_done:
                 ticket.settle(error)
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
@@ -488,6 +467,11 @@ class Store:
         except SyncFailed as error:
             self._failed = disk_failure(self.path, error)
             raise
+        except OSError:
+            raise  # the old state, and an empty journal behind it
+        except BaseException as error:
+            self._failed = interrupted(self.path, error)  # the file may be of the other history, and this is not
+            raise
         self.store_id, self._peer = store_id, peer
 
     # ---- the checkpoint
@@ -560,6 +544,8 @@ class Store:
 
     def _confirm_file(self) -> None:
         """No power cut brings back an older file after this, one that would need what is going to be cut from the journal."""
+        if self._failed:
+            raise OSError(self._failed)
         try:
             self._shown.confirm()
         except SyncFailed as error:
@@ -608,9 +594,7 @@ class Store:
     def _maintain(self) -> None:
         try:
             if self._is_due():
-                self.checkpoint()
-            elif self._showing.is_busy:
-                self._stirred.set()  # one of the callers writes the file; nobody may, of the commit behind theirs
+                self._keep_up()
             if self._full:
                 self._probe()
         except OSError:
@@ -618,11 +602,18 @@ class Store:
         except Exception as error:  # this thread is the only one that keeps a big file up to date: it must not end
             self._full = f"{self.path} could not be kept up to date ({error!r}); the journal has every commit."
 
+    def _keep_up(self) -> None:
+        """Write the file, or leave it to the callers who are at it and look again: of the commit behind theirs perhaps none will be."""
+        if self._shown.is_small and self._showing.is_busy:
+            self._stirred.set()
+        else:
+            self.checkpoint()
+
     def _is_due(self) -> bool:
         if self._shown.lsn >= self._durable.position.lsn:
             return False
         if self._shown.is_small:
-            return not self._showing.is_busy
+            return True
         index = self._log.index
         unshown = index.end - index.offset(max(self._shown.lsn + 1, index.first_lsn))
         return unshown * 10 >= self._shown.bytes or self._clock.monotonic() - self._shown.at >= BIG_FILE_SECONDS

@@ -1,4 +1,4 @@
-"""What a caller holds while it writes: a unit of changes, and the ticket of a commit that waits for the disk."""
+"""What a caller holds while it writes: a unit of changes, and the ticket of a commit that waits for its turn."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,29 +9,55 @@ from shop.store.errors import StoreError
 from shop.store.state import Changes, Position, State
 
 
-class Ticket:
-    """One commit on its way to the disk; the thread that made it waits for `done` or leads the group itself."""
+class Turn:
+    """What a thread sleeps on until another one has done what it waits for, or has it lead."""
 
-    __slots__ = ("checksum", "core", "done", "error", "is_deserted", "is_settled", "ops", "prev", "state")
+    __slots__ = ("_lock", "is_done", "leads")
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.leads = False
+        # A bare lock, taken here and given back by another thread, is the cheapest way to wake one.
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def sleep(self) -> BaseException | None:
+        """Return when the turn has come. An interrupt (Ctrl-C) is put off until then and returned, to be raised when nobody depends on
+        this thread any more: one that left in between would have been made the leader, and nobody would lead."""
+        interrupt = None
+        while not (self.is_done or self.leads):
+            try:
+                self._lock.acquire()
+            except BaseException as error:
+                interrupt = error
+        return interrupt
+
+    def end(self) -> None:
+        self.is_done = True
+        self._lock.release()
+
+    def lead(self) -> None:
+        self.leads = True
+        self._lock.release()
+
+
+class Ticket(Turn):
+    """One commit on its way to the disk; the thread that made it waits for `is_done`, durable or failed, or leads the group itself."""
+
+    __slots__ = ("checksum", "core", "error", "ops", "prev", "state")
 
     def __init__(self, state: State, prev: str, core: bytes, ops: list[tuple[str, str, Any]]) -> None:
+        super().__init__()
         self.state = state
         self.prev = prev
         self.checksum = state.position.checksum
         self.core = core
         self.ops = ops
         self.error: StoreError | None = None
-        self.is_settled = False  # durable, or failed with `error`
-        self.is_deserted = False  # its thread was interrupted and no longer waits; the commit goes its way
-        self.done = (
-            threading.Lock()
-        )  # a bare lock, taken here and given back by the leader, is the cheapest way to wake one thread
-        self.done.acquire()
 
     def settle(self, error: StoreError | None = None) -> None:
         self.error = error
-        self.is_settled = True
-        self.done.release()
+        self.end()
 
 
 class Unit:

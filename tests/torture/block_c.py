@@ -270,6 +270,8 @@ STEPS = (
     "shop.store.lines.Lines.file",
     "shop.store.lines.encode_record_line",
     "shop.store.shown.replace_open",
+    "shop.store.showing.Showing._join",
+    "shop.store.showing.Showing._wake_shown",
     "shop.store.checkpoint.encode_header",
 )
 CALLS = (1, 2, 9)  # of each: the first, the second and one in the middle

@@ -31,22 +31,21 @@ class SlowDisk(Files):
         super().sync(fd)
 
 
-class Turn:
-    """A lock whose waiting ends with an interrupt: at once, or in the moment in which somebody gives it."""
+class Interrupted:
+    """A lock whose waiting is interrupted: at once, and again in the moment in which somebody gives it."""
 
-    def __init__(self, *, at_once: bool) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._at_once = at_once
+        self._is_first = True
         self.is_waited_for = threading.Event()
 
-    def acquire(self, blocking: bool = True) -> bool:
-        if not blocking:
-            return self._lock.acquire(blocking=False)
-        self.is_waited_for.set()
-        if not self._at_once:
+    def acquire(self) -> bool:
+        if self._is_first:
+            self._is_first = False
+            self.is_waited_for.set()
+        else:
             assert self._lock.acquire(timeout=PATIENCE_SECONDS)
-            self._lock.release()
         raise KeyboardInterrupt
 
     def release(self) -> None:
@@ -84,31 +83,29 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come to that")
 
 
-@pytest.mark.parametrize("at_once", [True, False], ids=["before it is made the leader", "when it is made the leader"])
-def test_an_interrupted_writer_keeps_no_commit_waiting(path, monkeypatch, at_once):
-    turn = Turn(at_once=at_once)
+def test_a_writer_that_is_interrupted_is_told_when_its_commit_is_kept(path, monkeypatch):
+    lock = Interrupted()
 
-    class Interrupted(Ticket):
+    class InterruptedTicket(Ticket):
         __slots__ = ()
 
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments)  # type: ignore[arg-type]
             if threading.current_thread().name == INTERRUPTED:
-                self.done = turn  # type: ignore[assignment]
+                self._lock = lock  # type: ignore[assignment]
 
-    monkeypatch.setattr("shop.store.store.Ticket", Interrupted)
-    monkeypatch.setattr("shop.store.store.LEAD_ROUNDS", 1)
+    monkeypatch.setattr("shop.store.store.Ticket", InterruptedTicket)
+    monkeypatch.setattr("shop.store.store.LEAD_ROUNDS", 1)  # so that the interrupted one is made the leader
     disk = SlowDisk()
     store = create(path, disk)
     disk.is_slow = True
     leader = Waiting(lambda: put(store, "a"))
     assert disk.begun.wait(PATIENCE_SECONDS)
     interrupted = Waiting(lambda: put(store, "b"), INTERRUPTED)
-    assert turn.is_waited_for.wait(PATIENCE_SECONDS)
-    if at_once:
-        interrupted.finish()
+    assert lock.is_waited_for.wait(PATIENCE_SECONDS)
     behind = Waiting(lambda: put(store, "c"))
     until(lambda: len(store._queue) == 2)
+    assert interrupted.is_alive()
 
     disk.may_end.set()
 
@@ -121,32 +118,8 @@ def test_an_interrupted_writer_keeps_no_commit_waiting(path, monkeypatch, at_onc
     assert set(contents(reopen(path))["things"]) == {"a", "b", "c", "d"}
 
 
-def test_a_commit_whose_writer_was_interrupted_is_written_at_the_end_by_itself(path, monkeypatch):
-    turn = Turn(at_once=True)
-    store = create(path)
-    assert store._leadership.acquire(blocking=False)  # somebody leads, and goes without having looked at the queue
-
-    class Interrupted(Ticket):
-        __slots__ = ()
-
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
-            self.done = turn  # type: ignore[assignment]
-
-    monkeypatch.setattr("shop.store.store.Ticket", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        put(store, "a")
-    monkeypatch.undo()
-    store._let_go()
-
-    store.close()
-
-    assert set(contents(reopen(path))["things"]) == {"a"}
-
-
-@pytest.mark.parametrize("at_once", [True, False], ids=["before it is made the leader", "when it is made the leader"])
-def test_who_is_interrupted_while_waiting_for_the_file_keeps_nobody_waiting(monkeypatch, at_once):
-    turn = Turn(at_once=at_once)
+def test_who_is_interrupted_while_waiting_for_the_file_keeps_nobody_waiting(monkeypatch):
+    lock = Interrupted()
     shown, begun, may_end = [0], threading.Event(), threading.Event()
 
     def write() -> None:
@@ -155,28 +128,22 @@ def test_who_is_interrupted_while_waiting_for_the_file_keeps_nobody_waiting(monk
         shown[0] += 1
 
     showing = Showing(write, lambda: shown[0])
+    join = showing._join
 
-    def interrupted_wait() -> None:
-        join = showing._join
-
-        def joined(lsn: int) -> object:
-            waiter = join(lsn)
+    def joined(lsn: int) -> object:
+        waiter = join(lsn)
+        if threading.current_thread().name == INTERRUPTED:
             assert waiter is not None
-            waiter.turn = turn  # type: ignore[assignment]
-            return waiter
+            waiter._lock = lock  # type: ignore[assignment]
+        return waiter
 
-        monkeypatch.setattr(showing, "_join", joined)
-        showing.wait(2)
-
+    monkeypatch.setattr(showing, "_join", joined)
     leader = Waiting(lambda: showing.wait(1))
     assert begun.wait(PATIENCE_SECONDS)
-    interrupted = Waiting(interrupted_wait)
-    assert turn.is_waited_for.wait(PATIENCE_SECONDS)
-    monkeypatch.undo()
-    if at_once:
-        interrupted.finish()
+    interrupted = Waiting(lambda: showing.wait(2), INTERRUPTED)
+    assert lock.is_waited_for.wait(PATIENCE_SECONDS)
     behind = Waiting(lambda: showing.wait(2))
-    until(lambda: len(showing._waiting) == (1 if at_once else 2))
+    until(lambda: len(showing._waiting) == 2)
 
     may_end.set()
 

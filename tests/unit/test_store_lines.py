@@ -66,14 +66,3 @@ def test_a_collection_that_was_emptied_can_be_filled_again():
     lines.apply([("notes", "n", Note("text")), ("things", "t9", Thing("t9", 9))])
 
     assert decoded(lines.file(HEADER)) == {"things": {"t9": Thing("t9", 9)}, "notes": {"n": Note("text")}}
-
-
-def test_a_commit_that_is_applied_twice_changes_nothing_more():
-    lines = Lines(a_state(5))
-    ops = [("things", "t1", None), ("things", "t2", Thing("new", 2)), ("things", "t7", Thing("t7", 7))]
-    lines.apply(ops)
-    once = bytes(lines.file(HEADER))
-
-    lines.apply(ops)
-
-    assert bytes(lines.file(HEADER)) == once

@@ -1,12 +1,16 @@
 """Failures between two steps: what was acknowledged stays, and what is uncertain stops the writing."""
 
 import errno
+import itertools
+import json
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from shop.store import OutcomeUnknown, StoreDamaged, StoreReadOnly, create_store, open_store
+from shop.store.checkpoint import encode_record_line
 from shop.store.files import Files
 from shop.store.lines import Lines
 from shop.store.log import Log
@@ -123,6 +127,75 @@ def test_a_checkpoint_that_failed_half_way_holds_every_change_the_next_time(path
     store.close()
 
     assert contents(reopen(path))["things"]["a"].number == 1
+
+
+def test_lines_that_were_cut_short_are_made_anew(path, monkeypatch):
+    """Wherever it happens: a record that comes and goes within what is still to be shown, as in a batch that crosses a promotion."""
+    for at in range(1, 5):
+        store = create(path.with_name(f"{at}.json"))
+        store._shown.committed(1, [("things", "b", Thing("b")), ("things", "b", None), ("things", "a", Thing("a"))])
+        put(store, "a")
+        calls = itertools.count(1)
+
+        def sometimes(id, record, calls=calls, at=at):
+            if next(calls) == at:
+                raise MemoryError
+            return encode_record_line(id, record)
+
+        monkeypatch.setattr("shop.store.lines.encode_record_line", sometimes)
+        with suppress(MemoryError):
+            store.checkpoint()
+        store.checkpoint()
+        monkeypatch.undo()
+
+        assert set(json.loads(store.path.read_bytes())["things"]) == {"a"}
+
+
+def test_a_folder_that_was_not_confirmed_is_not_asked_again(path):
+    class NotConfirmed(Files):
+        asked = 0
+
+        def sync_folder(self, folder: Path) -> None:
+            self.asked += 1
+            raise OSError(errno.EIO, "Input/output error")
+
+    store = create(path)
+    put(store, "a")
+    store._files = store._shown._files = files = NotConfirmed()
+    for _ in range(3):
+        with pytest.raises(OSError, match="Input/output error"):
+            store.checkpoint()
+
+    assert files.asked == 1
+
+
+def test_an_install_that_fails_behind_the_new_file_stops_the_writing(path, tmp_path, monkeypatch):
+    primary = create(tmp_path / "primary.json")
+    for number in range(3):
+        put(primary, f"new {number}")
+    replica = create(path)
+    put(replica, "old")
+    monkeypatch.setattr(Shown, "_begin", lambda *arguments: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        replica.install(primary.state, primary.store_id, "primary.json")
+    monkeypatch.undo()
+
+    with pytest.raises(StoreReadOnly):
+        put(replica, "on the old state")
+    assert contents(reopen(path)) == contents(primary)
+
+
+def test_the_file_is_left_to_the_callers_who_are_at_it_and_looked_at_again(path):
+    store = create(path)
+    put(store, "a")
+    store._showing._is_led = True  # somebody writes
+    store._maintain()
+    assert store.shown_lsn == 0
+    assert store._stirred.is_set()
+
+    store._showing._is_led = False
+    store._maintain()
+    assert store.shown_lsn == 1
 
 
 def test_a_commit_of_another_version_refuses_the_start_and_is_not_cut(path):

@@ -1,7 +1,11 @@
 """Callers who wait for the checkpoint file: nobody is forgotten, and nobody waits for a writing too many."""
 
+import itertools
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -109,7 +113,7 @@ def test_who_joins_when_the_file_already_shows_the_commit_writes_nothing():
 
 
 @pytest.mark.parametrize("error", [OSError("no space"), MemoryError()])
-def test_a_writing_that_fails_lets_everybody_go_and_the_next_caller_tries_again(error):
+def test_who_waits_behind_a_writing_that_fails_tries_again(error):
     file = File()
     file.error = error
     first = file.wait_in_thread(1)
@@ -117,18 +121,82 @@ def test_a_writing_that_fails_lets_everybody_go_and_the_next_caller_tries_again(
     others = [file.wait_in_thread(lsn) for lsn in (2, 3)]
     file.until_waiting(2)
     file.may_end.release()
-
-    for caller in (first, *others):
-        caller.join()
+    first.join()
     assert first.error is error
-    assert [other.error for other in others] == [None, None]
-    assert (file.writings, file.showing.is_busy) == (1, False)
+    assert file.begun.acquire(timeout=PATIENCE_SECONDS)  # the next one is at it
+    assert not any(other.is_back for other in others)
 
     file.error = None
-    again = file.wait_in_thread(4)
-    file.let_end()
-    again.join()
-    assert file.shown == 4
+    file.may_end.release()
+
+    for other in others:
+        other.join()
+    assert [other.error for other in others] == [None, None]
+    assert (file.shown, file.writings, file.showing.is_busy) == (3, 2, False)
+
+
+def test_a_failure_after_the_file_was_written_sends_nobody_away_whom_it_does_not_show():
+    """As when the journal behind the file cannot be cut."""
+    file = File()
+    first = file.wait_in_thread(1)
+    file.durable = 2
+    assert file.begun.acquire(timeout=PATIENCE_SECONDS)
+    others = [file.wait_in_thread(lsn) for lsn in (1, 3)]
+    file.until_waiting(2)
+    file.shown, file.error = 2, OSError("the journal could not be cut")
+    file.may_end.release()
+    first.join()
+    others[0].join()  # shown, and it writes nothing
+    assert others[0].error is None
+    assert file.begun.acquire(timeout=PATIENCE_SECONDS)
+    file.error = None
+    file.may_end.release()
+    others[1].join()
+    assert (file.shown, file.writings) == (3, 2)
+
+
+def test_the_lead_is_never_lost_however_little_memory_or_stack_there_is():
+    """Each call that a caller makes raises once, from the first to the last of them."""
+    for call in range(1, 4):
+        calls = itertools.count(1)
+        shown = [0]
+
+        def shown_lsn(calls=calls, call=call, shown=shown) -> int:
+            if next(calls) == call:
+                raise MemoryError
+            return shown[0]
+
+        showing = Showing(lambda shown=shown: shown.__setitem__(0, shown[0] + 1), shown_lsn)  # type: ignore[misc]
+        with suppress(MemoryError):
+            showing.wait(1)
+        Caller(partial(showing.wait, 2)).join()
+        assert not showing.is_busy
+
+
+def test_a_thread_at_the_end_of_its_stack_does_not_keep_the_lead():
+    shown = [0]
+    showing = Showing(lambda: shown.__setitem__(0, shown[0] + 1), lambda: shown[0])
+    failures = 0
+
+    def at_depth(depth: int) -> None:
+        if depth:
+            at_depth(depth - 1)
+        else:
+            showing.wait(shown[0] + 1)
+
+    def dive() -> None:
+        nonlocal failures
+        for depth in range(sys.getrecursionlimit() - 120, sys.getrecursionlimit() + 5):
+            try:
+                at_depth(depth)
+            except RecursionError:
+                failures += 1
+            assert not showing.is_busy, depth
+
+    diver = Caller(dive)
+    diver.join()
+    assert diver.error is None
+    assert failures
 
 
 def test_many_threads_and_many_commits_leave_nobody_behind():

@@ -17,10 +17,12 @@ from functools import lru_cache
 from hashlib import sha1
 from typing import Any, NamedTuple, Protocol, cast
 
-from flask import Flask, current_app, render_template
+from flask import Flask, render_template
 from jinja2 import StrictUndefined
 from markupsafe import Markup, escape
 from msgspec import Struct
+
+from shop.web.services import running_app
 
 PAGES_MAX = 1024  # without their frames: some 5 MB; the least recently used go first
 FRAMES_MAX = 256  # some 1 MB
@@ -182,7 +184,7 @@ class _Kept(NamedTuple):
 
 
 def _kept() -> _Kept:
-    return cast(_Kept, current_app.extensions[_KEY])
+    return cast(_Kept, running_app().extensions[_KEY])
 
 
 def _of_frame(frame: Frame) -> dict[str, Any]:

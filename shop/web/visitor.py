@@ -37,7 +37,7 @@ def remember_cart(new_cart_id: str) -> None:
 
 
 def common_frame(unit: ReadUnit, *, words: str = "", menu_slug: str | None = None) -> fragments.Frame | None:
-    """What stands around a page for everybody with as many pieces in the cart, the menu as *unit* has it.
+    """What stands around a page for everybody with as many pieces in the cart, both as *unit* has them.
 
     None for a visitor who has chosen a side, and while nothing can be changed: then the frame is drawn for this page alone.
     """
@@ -46,7 +46,7 @@ def common_frame(unit: ReadUnit, *, words: str = "", menu_slug: str | None = Non
         return None
     return fragments.Frame(
         tuple([fragments.MenuEntry(category.slug, category.name) for category in unit.categories()]),
-        pieces_in_cart(),
+        _pieces(unit),
         parts.config.public_stage,
         parts.reads is not None,
         words,
@@ -79,11 +79,15 @@ def messages() -> Markup:
 
 def pieces_in_cart() -> int:
     """Without a cart nothing is read. What is in a cart is always the primary's."""
-    mine = cart_id()
-    if not mine:
+    if not cart_id():
         return 0
     with services().repository.view() as unit:
-        cart = unit.cart(mine)
+        return _pieces(unit)
+
+
+def _pieces(unit: ReadUnit) -> int:
+    mine = cart_id()
+    cart = unit.cart(mine) if mine else None
     return sum([line.quantity for line in cart.lines]) if cart else 0
 
 

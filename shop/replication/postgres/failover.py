@@ -9,7 +9,7 @@ whatever that one believes. What follows stands in `failover.json` and is done a
 4. it rejoins.
 
 Should the standby go away before 2, the old primary takes writes again, if it is certain that nobody wrote on the timeline that was meant
-(`_give_up`). Else somebody has to decide.
+(`retreat.py`). Else somebody has to decide.
 
 Where nobody runs the servers for us, 3 and 4 wait until the old primary can be asked; the invoice is "not yet known" until then.
 """
@@ -43,6 +43,7 @@ from shop.replication.postgres.knobs import SIDES, Operator
 from shop.replication.postgres.modes import ModeState
 from shop.replication.postgres.pair import ServerPair
 from shop.replication.postgres.records import decode
+from shop.replication.postgres.retreat import OWN_TIMELINE, Retreat
 from shop.replication.postgres.servers import Server, Unreachable, lsn_text
 from shop.replication.postgres.shared import SharedFile, held
 from shop.replication.postgres.watch import Watch
@@ -70,9 +71,6 @@ SELECT count(*) FROM pg_stat_activity
 _BEGUN = """
 SELECT count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND backend_type = 'client backend' AND xact_start < %s
-"""
-_OWN_TIMELINE = """
-SELECT CASE WHEN NOT pg_is_in_recovery() THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END
 """
 # Of fewer rows none was ever pruned: then what is older than all that is here was lost as well.
 _OLDEST = "SELECT CASE WHEN count(*) < %(kept)s THEN 0 ELSE min(lsn) END FROM commits"
@@ -111,7 +109,7 @@ class PostgresFailover(Review):
         self._modes = modes
         self._file = failover_file(instance)
         self._lock = instance / "failover.lock"
-        self._roles_file = instance / ROLES_FILE_NAME
+        self._retreat = Retreat(pair, roles, operator, self._file, roles_file=instance / ROLES_FILE_NAME)
         self._wait = wait
         self.is_followed_up: Callable[[], bool] = lambda: False  # whether somebody calls `complete` again and again
 
@@ -146,8 +144,8 @@ class PostgresFailover(Review):
         try:
             with held(self._lock, seconds=LOCK_SECONDS_MAX):
                 pending = self._file.read().pending
-                if pending is not None and self._give_up(pending):
-                    raise Conflict(self._given_up(pending))
+                if pending is not None and self._retreat.is_made(pending):
+                    raise Conflict(self._retreat.sentence(pending))
                 timeline = self._roles.timeline
                 if expected_timeline not in (None, timeline):
                     raise _RolesMove(
@@ -256,8 +254,8 @@ class PostgresFailover(Review):
             self._stop_old(pending)
             self._promote(pending)
         except (Conflict, Unreachable):
-            if self._give_up(self._pending_of(timeline) or pending):
-                raise Conflict(self._given_up(pending)) from None
+            if self._retreat.is_made(self._pending_of(timeline) or pending):
+                raise Conflict(self._retreat.sentence(pending)) from None
             raise
         self._remember_acknowledged(seen)
         try:
@@ -286,15 +284,15 @@ class PostgresFailover(Review):
                 if self._roles.primary == pending.side:  # nothing was agreed on
                     self._file.change(lambda now: replace(now, pending=None))
                     return ""
-                if self._give_up(pending):
-                    return self._given_up(pending)
+                if self._retreat.is_made(pending):
+                    return self._retreat.sentence(pending)
                 if _is_in_recovery(self._pair.primary):
                     self._stop_old(pending)
                     self._promote(pending)
                 lost = self._tell()
                 self._rejoin()
             except (Conflict, Unreachable) as error:
-                self._note_problem(self._why_nobody_leads(pending) or error.message)
+                self._note_problem(self._retreat.why_not(pending) or error.message)
                 return ""
             if lost:
                 return self._told(pending, lost).sentence
@@ -321,7 +319,7 @@ class PostgresFailover(Review):
         """Whether that server was primary on a lower timeline, and follows nobody since."""
         if self._operator.is_there():
             return self._operator.role(SIDES[side]) == "old primary"
-        [(timeline,)] = self._pair.servers[side].ask(_OWN_TIMELINE)
+        [(timeline,)] = self._pair.servers[side].ask(OWN_TIMELINE)
         return timeline is not None and 0 < timeline < self._roles.timeline
 
     def _stop_old(self, pending: Pending) -> None:
@@ -359,59 +357,6 @@ class PostgresFailover(Review):
             server.forget()
         self._watch.picture(fresh=True)
         _log.warning("promoted", primary=new.name, timeline=timeline, fork=lsn_text(fork or 0), by=pending.by)
-
-    def _give_up(self, pending: Pending) -> bool:
-        """Make the old primary the primary again, as if nothing had been asked for: the new one is gone, and never became it.
-
-        Only where that is certain: no worker has begun a write there (the roles know), nobody told it to take over or its files
-        show that it has not, and the old primary answers, on the timeline that was to be left.
-        """
-        meant = self._roles.timeline
-        if self._roles.primary == pending.side or self._pair.primary.is_up() or not self._is_as_before(pending):
-            return False
-        if pending.is_promoting and not self._is_standby_by_its_files(1 - pending.side):
-            return False
-        if not self._roles.give_up(timeline=meant, primary=pending.side, before=pending.timeline):
-            return False
-        self._file.change(lambda now: replace(now, pending=None))
-        for server in self._pair.servers:
-            server.forget()
-        _log.warning("promotion given up", primary=self._pair.primary.name, timeline=pending.timeline)
-        return True
-
-    def _why_nobody_leads(self, begun: Pending) -> str:
-        """What an operator has to do when the new primary went away in the middle; "" when it is there."""
-        new, old = self._pair.servers[1 - begun.side], self._pair.servers[begun.side]
-        if new.is_up():
-            return ""
-        if not self._is_as_before(begun):
-            again = "make cluster-stop, then make cluster" if self._operator.is_there() else "start either"
-            return f"Neither {new.name}, which was to be the primary, nor {old.name} answers: {again}."
-        return (
-            f"{new.name} went away after it was told to take over, and may have taken writes that {old.name} lacks: start it. If it is"
-            f" gone for good, stop the shop, rm {self._roles_file}, and start the shop: it goes on from {old.name}."
-        )
-
-    def _is_standby_by_its_files(self, side: int) -> bool:
-        """A server loses that sign when it takes over, before it takes a write."""
-        try:
-            return self._operator.is_there() and self._operator.role(SIDES[side]) == "standby"
-        except Conflict:
-            return False
-
-    def _is_as_before(self, pending: Pending) -> bool:
-        try:
-            [(timeline,)] = self._pair.servers[pending.side].ask(_OWN_TIMELINE)
-        except Unreachable:
-            return False
-        return bool(timeline == pending.timeline)
-
-    def _given_up(self, pending: Pending) -> str:
-        old, new = self._pair.servers[pending.side], self._pair.servers[1 - pending.side]
-        return (
-            f"{new.name} went away before it was promoted, so nothing was changed: {old.name} is the primary as before, on"
-            f" timeline {pending.timeline}."
-        )
 
     def _remember_acknowledged(self, seen: Sequence[Left]) -> None:
         """What was seen committed on the old primary and is not on the new one: the least that is lost."""

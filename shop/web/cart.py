@@ -1,6 +1,6 @@
 """The cart: shown, filled, changed. Looking at it changes nothing; every change is a POST answered by a redirect."""
 
-from flask import Blueprint, Response, flash, redirect, render_template, request, session
+from flask import Blueprint, Response, flash, render_template, request, session
 from flask.typing import ResponseReturnValue
 from msgspec import ValidationError, convert, to_builtins
 
@@ -11,6 +11,7 @@ from shop.web import cart_shown, fragments
 from shop.web.catalog import product_page
 from shop.web.extensions import limited
 from shop.web.forms import LineForm
+from shop.web.onward import see_other
 from shop.web.services import services
 from shop.web.updates import keep
 from shop.web.visitor import cart_id, common_frame, remember_cart
@@ -42,7 +43,7 @@ def add() -> ResponseReturnValue:
         return product_page(product, form, problem=refusal.message, status=refusal.status)
     remember_cart(cart.id)
     flash(f"{product.name} is in your cart.")
-    return redirect("/cart", 303)
+    return see_other("/cart")
 
 
 @bp.post("/cart/lines/<product_id>")
@@ -58,7 +59,7 @@ def change(product_id: str) -> ResponseReturnValue:
         return cart_page(product_id, form, status=refusal.status)
     except NotFound as refusal:
         return _back_to_cart(refusal.message)
-    return redirect("/cart", 303)
+    return see_other("/cart")
 
 
 @bp.post("/cart/lines/<product_id>/removal")
@@ -70,7 +71,7 @@ def remove(product_id: str) -> ResponseReturnValue:
         return _back_to_cart(refusal.message)
     session[REMOVED_KEY] = to_builtins(removed)
     flash(f"{removed.product_name or 'One product'} was removed from your cart.", "undo")
-    return redirect("/cart", 303)
+    return see_other("/cart")
 
 
 @bp.post("/cart/restore")
@@ -86,7 +87,7 @@ def restore() -> ResponseReturnValue:
         return _back_to_cart(refusal.message)
     remember_cart(cart.id)
     flash(f"{removed.product_name or 'The product'} is back in your cart.")
-    return redirect("/cart", 303)
+    return see_other("/cart")
 
 
 @bp.post("/cart/prices")
@@ -97,7 +98,7 @@ def accept_prices() -> ResponseReturnValue:
     except NotFound as refusal:
         return _back_to_cart(refusal.message)
     flash("The new prices are in your cart.")
-    return redirect("/cart", 303)
+    return see_other("/cart")
 
 
 def cart_page(product_id: str = "", form: LineForm | None = None, *, status: int = 200) -> ResponseReturnValue:
@@ -121,4 +122,4 @@ def _product(product_id: str) -> Product:
 
 def _back_to_cart(sentence: str) -> ResponseReturnValue:
     flash(sentence, "warning")
-    return redirect("/cart", 303)
+    return see_other("/cart")

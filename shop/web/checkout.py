@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from flask import Blueprint, Response, get_template_attribute, redirect, render_template, request
+from flask import Blueprint, Response, get_template_attribute, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 from msgspec import Struct
@@ -20,6 +20,7 @@ from shop.web.cart_shown import CartShown
 from shop.web.extensions import limited
 from shop.web.forms import CheckoutForm
 from shop.web.links import order_address
+from shop.web.onward import see_other
 from shop.web.services import services
 from shop.web.updates import keep
 from shop.web.visitor import cart_id, common_frame
@@ -69,7 +70,7 @@ def place() -> ResponseReturnValue:
         return _checkout_page(form, sentence=refusal.message, problems=refusal.problems, status=refusal.status)
     except Conflict as refusal:
         return _checkout_page(form, sentence=refusal.message, status=refusal.status)
-    return redirect(order_address(order.number), 303)
+    return see_other(order_address(order.number))
 
 
 def _order(form: CheckoutForm, customer: Customer) -> Order:
@@ -117,7 +118,7 @@ def _checkout_page(
         cart = carts.priced(unit, unit.cart(mine) if mine else None)
         frame = common_frame(unit)
     if cart.is_empty:
-        return redirect("/cart", 303)
+        return see_other("/cart")
     shown = CheckoutShown(cart_shown.shown(cart))
     if form.is_untouched:
         return Response(fragments.page(shown, frame).body(checkout_key=cart.checkout_key))

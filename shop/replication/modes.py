@@ -12,7 +12,7 @@ Semi-sync gives up waiting after its timeout and goes on as async, announced, un
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import structlog
@@ -183,7 +183,6 @@ class Gate:
 
     def status(self) -> Modes:
         with self._condition:
-            latencies = {mode: sorted(numbers) for mode, numbers in self._latencies.items()}
             return Modes(
                 mode=self._mode,
                 timeout_seconds=self._timeout_seconds,
@@ -192,7 +191,7 @@ class Gate:
                 waiting=self._waiting,
                 places=self._places,
                 turned_away=self._turned_away,
-                latencies=[latency_of(mode, numbers) for mode, numbers in latencies.items()],
+                latencies=latencies_of(self._latencies),
             )
 
 
@@ -217,7 +216,12 @@ def _has(reached: Position, committed: Position) -> bool:
     return reached.timeline == committed.timeline and reached.lsn >= committed.lsn
 
 
-def latency_of(mode: Mode, numbers: list[float]) -> Latency:
+def latencies_of(measured: Mapping[Mode, Iterable[float]]) -> list[Latency]:
+    """How long the commits of each mode took, whatever kind of storage measured it."""
+    return [_latency_of(mode, sorted(numbers)) for mode, numbers in measured.items()]
+
+
+def _latency_of(mode: Mode, numbers: list[float]) -> Latency:
     """The nearest rank: a latency that was measured, not one between two."""
     if not numbers:
         return Latency(mode=mode, commits=0, p50_seconds=None, p99_seconds=None)

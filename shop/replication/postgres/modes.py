@@ -33,7 +33,7 @@ from shop.replication.modes import (
     SYNC_SECONDS_MAX,
     TIMEOUT_SECONDS_MAX,
     TIMEOUT_SECONDS_MIN,
-    latency_of,
+    latencies_of,
 )
 from shop.replication.postgres.servers import Server, Unreachable
 from shop.replication.postgres.shared import SharedFile
@@ -123,7 +123,6 @@ class PostgresGate:
     def status(self) -> Modes:
         state = self._file.read()
         with self._lock:
-            latencies = {mode: sorted(numbers) for mode, numbers in self._latencies.items()}
             return Modes(
                 mode=state.mode,
                 timeout_seconds=state.timeout_seconds,
@@ -132,7 +131,7 @@ class PostgresGate:
                 waiting=self._waiting,
                 places=self._places,
                 turned_away=self._turned_away,
-                latencies=[latency_of(mode, numbers) for mode, numbers in latencies.items()],
+                latencies=latencies_of(self._latencies),
             )
 
     def _leave(self, mode: Mode, seconds: float | None, *, has_place: bool) -> None:

@@ -19,8 +19,8 @@ JOURNEYS_KEPT = 500
 MOMENTS_KEPT = 200
 COMMITS_KEPT = 20_000  # between the first moment and the last: of a backlog that is caught up with, each moment is a thousand commits
 STREAM_MOMENTS = 20  # when so many were within the seconds below, commits come in a stream:
-STREAM_SECONDS = 0.1
-SPACING_SECONDS = 0.005  # then those within this time are one moment
+STREAM_SECONDS = 1.0
+SPACING_SECONDS = 0.05  # then those within this time are one moment
 
 
 class Journey(NamedTuple):
@@ -56,17 +56,22 @@ class _Mark:
 
     __slots__ = ("at", "began", "distance", "here", "number", "primary", "replica", "there")
 
-    def __init__(self, pair: Pair, here: State, there: State) -> None:
+    def __init__(self, pair: Pair, here: State, there: State, began: float, at: datetime, last: "_Mark | None") -> None:
         self.primary, self.replica = pair.primary, pair.replica
-        self.here, self.there = here, there
-        self.number = 1
-        self.distance = 0  # in commits, from the first mark on
-        self.began: float
-        self.at: datetime
+        self.here: State = here if last is None else last.here
+        self.there: State = there if last is None else last.there
+        self.began, self.at = began, at
+        self.number: int = 1 if last is None else last.number + 1
+        self.distance: int = 0 if last is None else last.distance  # in commits, from the first mark on
+        self.move(here, there)
 
-    def follow(self, last: "_Mark") -> None:
-        self.number = last.number + 1
-        self.distance = last.distance + _between(last.here, self.here) + _between(last.there, self.there)
+    def is_of(self, pair: Pair) -> bool:
+        """Whether the roles are still those that it tells of."""
+        return self.primary is pair.primary
+
+    def move(self, here: State, there: State) -> None:
+        self.distance += _between(self.here, here) + _between(self.there, there)
+        self.here, self.there = here, there
 
     def moment(self) -> Moment:
         return Moment(self.number, self.at, self.here, self.there, (self.primary.path.name, self.replica.path.name))
@@ -89,20 +94,14 @@ class History:
         with self._lock:
             here, there = pair.primary.state, pair.replica.state
             last = self._marks[-1] if self._marks else None
-            if last is not None and last.there is there:
-                if last.here is here:
-                    return
-                if now - last.began < SPACING_SECONDS and last.primary is pair.primary and self._is_stream(now):
-                    last.distance += _between(last.here, here)
-                    last.here = here
-                    return
-            else:
+            if last is None or last.there is not there:
                 self._applied.append((there.position.timeline, there.position.lsn, now))
-            mark = _Mark(pair, here, there)
-            mark.began, mark.at = now, wall()
-            if last is not None:
-                mark.follow(last)
-            self._keep(mark)
+            elif last.here is here:
+                return
+            if last is not None and now - last.began < SPACING_SECONDS and self._is_stream(now) and last.is_of(pair):
+                last.move(here, there)
+            else:
+                self._keep(_Mark(pair, here, there, now, wall(), last))
 
     def _is_stream(self, now: float) -> bool:
         return len(self._marks) >= STREAM_MOMENTS and now - self._marks[-STREAM_MOMENTS].began < STREAM_SECONDS

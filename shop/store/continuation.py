@@ -4,12 +4,13 @@ One pass, and each line is decoded once: what the primary did one commit at a ti
 caught up with many times as fast.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from shop.store.codec import Codec, Line
 from shop.store.errors import DuplicateKey, StoreMismatch
-from shop.store.journal import BadLine, chain, core_of, encode_line, read_line
-from shop.store.state import Changes, Index, Position, State
+from shop.store.journal import BadLine, chain, durable_writer, read_line, shared_parts
+from shop.store.state import Changes, Index, Position, Replayed, State
 
 
 class Continuation(NamedTuple):
@@ -17,30 +18,31 @@ class Continuation(NamedTuple):
 
     state: State
     lines: list[bytes]  # as this side's journal writes them: the same commits, with its own `durable`
-    ops: list[tuple[str, str, Any]]  # what they changed: of each record how it ended
+    ops: Iterable[tuple[str, str, Any]]  # what they changed: of each record how it ended
 
 
 def continue_with(lines: bytes, state: State, codec: Codec, indexes: dict[str, list[Index]]) -> Continuation:
     """*state* after *lines*; raises `StoreMismatch` unless every one of them is the next of its history."""
     before: Position | Line = state.position
-    durable = before.lsn
+    with_durable = durable_writer(before.lsn)
     changes = Changes(state, indexes)
     own_lines: list[bytes] = []
-    ops: list[tuple[str, str, Any]] = []
+    ops: list[Replayed] = []
     for line in _each(lines):
-        commit, core = _checked(line, before, codec)
+        commit, rest = _checked(line, before, codec)
         if commit.timeline > before.timeline:
-            ops.extend(changes.replayed())
+            ops.append(changes.replayed())
             state = changes.applied(_position(before)).on_timeline(_position(commit))
             changes = Changes(state, indexes)
         try:
             changes.replay(commit.ops)
         except DuplicateKey as error:
             raise StoreMismatch(f"commit {commit.lsn} breaks a unique index: {error}") from error
-        own_lines.append(encode_line(durable, commit.prev, commit.checksum, core))
+        own_lines.append(with_durable(rest))
         before = commit
-    ops.extend(changes.replayed())
-    return Continuation(changes.applied(_position(before)), own_lines, ops)
+    ops.append(changes.replayed())
+    all_ops = ops[0] if len(ops) == 1 else [op for of_a_timeline in ops for op in of_a_timeline]
+    return Continuation(changes.applied(_position(before)), own_lines, all_ops)
 
 
 def _each(lines: bytes) -> list[bytes]:
@@ -57,15 +59,16 @@ def _position(reached: Position | Line) -> Position:
 
 
 def _checked(line: bytes, before: Position | Line, codec: Codec) -> tuple[Line, bytes]:
+    """The commit, and what of its line this side's journal has as well."""
     try:
         commit = read_line(line, codec)
+        rest, core = shared_parts(line, commit)
     except BadLine as error:
         raise StoreMismatch(f"the commit after {before.lsn} arrived damaged: {error}") from error
-    core = core_of(line)
     if commit.lsn != before.lsn + 1 or commit.prev != before.checksum or commit.timeline < before.timeline:
         raise StoreMismatch(
             f"commit {commit.lsn} (timeline {commit.timeline}) does not follow {before.lsn} (timeline {before.timeline})"
         )
     if chain(commit.prev, core) != commit.checksum:
         raise StoreMismatch(f"commit {commit.lsn}: its checksum does not hold")
-    return commit, core
+    return commit, rest

@@ -16,7 +16,7 @@ lines to come (`log.py`); a torn line holds zeros where its sectors were lost. W
 
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ _PREFIX_END = b'",'
 _CRC_FROM = len(LINE_START)
 _REST_FROM = _CRC_FROM + 8 + len(_PREFIX_END)
 _CORE_MARK = b'"lsn":'
+_REST_MARK = b'"prev":'
+_BOTH_CHECKSUMS = len(b'"prev":"","checksum":"",')
 
 
 class Commit(NamedTuple):
@@ -79,6 +81,25 @@ def first_checksum(store_id: str) -> str:
 def encode_line(durable: int, prev: str, checksum: str, core: bytes) -> bytes:
     rest = b'"durable":%d,"prev":"%s","checksum":"%s",%s' % (durable, prev.encode(), checksum.encode(), core)
     return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
+
+
+def durable_writer(durable: int) -> Callable[[bytes], bytes]:
+    """`encode_line` for many lines with the same *durable*, of which everything behind it is known."""
+    head = b'"durable":%d,' % durable
+    crc, form = zlib.crc32(head), b'{"crc":"%%08x",%s%%s\n' % head
+    return lambda rest: form % (zlib.crc32(rest, crc), rest)
+
+
+def shared_parts(line: bytes, found: Line) -> tuple[bytes, bytes]:
+    """Of a line that `read_line` decoded as *found*: what is behind `durable`, and its core.
+
+    Raises `BadLine` when there is anything else than `prev` and `checksum` in between: no store writes that.
+    """
+    rest = line[line.index(_REST_MARK) :]
+    core = rest[rest.index(_CORE_MARK) :]
+    if len(rest) - len(core) != _BOTH_CHECKSUMS + len(found.prev) + len(found.checksum):
+        raise BadLine("not a journal line")
+    return rest, core
 
 
 def core_of(line: bytes) -> bytes:

@@ -107,6 +107,20 @@ def _index(index: Index, records: dict[str, Any]) -> dict[str, str]:
     return ids
 
 
+class Replayed:
+    """Operations `(collection, id, record)`, made while one goes through them: a batch is kept as what it is anyway, a dict."""
+
+    __slots__ = ("_maps",)
+
+    def __init__(self, maps: Mapping[str, Mapping[str, Any]]) -> None:
+        self._maps = maps
+
+    def __iter__(self) -> Iterator[tuple[str, str, Any]]:
+        for collection, changed in self._maps.items():
+            for id, record in changed.items():
+                yield collection, id, record
+
+
 class Changes:
     """What is to become of a state: collected, readable at once, applied in one step."""
 
@@ -171,9 +185,9 @@ class Changes:
             else:
                 maps[op.collection] = {op.id: op.record}
 
-    def replayed(self) -> list[tuple[str, str, Any]]:
+    def replayed(self) -> "Replayed":
         """What all that was replayed came to: each record once, as it ended."""
-        return [(name, id, record) for name, changed in self._changed_maps.items() for id, record in changed.items()]
+        return Replayed(self._changed_maps)
 
     def _free_keys(self, collection: str, id: str) -> None:
         old = self.get(collection, id)

@@ -15,7 +15,7 @@ A thread inside `update()` holds the write lock and waits for neither of the oth
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -426,7 +426,7 @@ class Store:
             self._announce()
         return len(own_lines)
 
-    def _append_applied(self, state: State, own_lines: list[bytes], ops: list[tuple[str, str, Any]]) -> None:
+    def _append_applied(self, state: State, own_lines: list[bytes], ops: Iterable[tuple[str, str, Any]]) -> None:
         try:
             self._log.append(own_lines)
             self.newest_monotonic = self._clock.monotonic()

@@ -117,7 +117,7 @@ def test_commits_that_crossed_together_keep_the_timelines_they_were_made_on(
     assert [known(3, 1), known(1, 2), known(1, 3), known(3, 4)] == [None] * 4
 
 
-def test_of_a_stream_of_commits_those_within_a_few_milliseconds_are_one_moment_and_no_arrival_is_left_out(
+def test_of_a_stream_what_happened_within_a_few_milliseconds_is_one_moment_and_the_last_is_what_is_now(
     pair: Pair, replication: EmbeddedReplication, clock: ManualClock
 ) -> None:
     moments = replication._replicator.history.moments
@@ -133,10 +133,26 @@ def test_of_a_stream_of_commits_those_within_a_few_milliseconds_are_one_moment_a
     assert [one.number for one in moments()] == list(range(1, STREAM_MOMENTS + 1))
 
     replication.sync_once(clock.monotonic())
-    assert (moments()[-1].number, moments()[-1].replica) == (STREAM_MOMENTS + 1, pair.replica.state)
+    assert (moments()[-1].number, moments()[-1].replica) == (STREAM_MOMENTS, pair.replica.state)
+    assert replication._replicator.history.applied_monotonic(1, STREAM_MOMENTS) == clock.monotonic()
     clock.advance(2 * SPACING_SECONDS)
     put_next(pair.primary)
-    assert (moments()[-1].number, moments()[-1].primary) == (STREAM_MOMENTS + 2, pair.primary.state)
+    assert (moments()[-1].number, moments()[-1].primary) == (STREAM_MOMENTS + 1, pair.primary.state)
+
+
+def test_a_change_of_roles_is_a_moment_of_its_own_also_in_a_stream(
+    pair: Pair, replication: EmbeddedReplication, clock: ManualClock
+) -> None:
+    for _ in range(STREAM_MOMENTS):
+        put_next(pair.primary)
+    failover = EmbeddedFailover(pair, replication, EmbeddedRepository(pair.primary), clock=clock, currency=CURRENCY)
+
+    failover.promote(by="test")
+    put_next(pair.primary)
+
+    moments = replication._replicator.history.moments()
+    assert [one.files[0] for one in (moments[STREAM_MOMENTS - 1], moments[-1])] == ["db.json", "db_async.json"]
+    assert moments[-1].primary is pair.primary.state
 
 
 def test_a_lost_try_is_told_of_the_commit_that_lost_it(

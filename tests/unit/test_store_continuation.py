@@ -59,6 +59,12 @@ def with_checksum(line: bytes) -> bytes:
     return encode_line(0, prev[1].decode(), "0" * 16, core).rstrip(b"\n")
 
 
+def with_fields_in_another_order(line: bytes) -> bytes:
+    found = re.match(rb'(.{18})("durable":\d+,)("prev":"\w+",)(.*)', line)
+    assert found
+    return signed_line(found[1] + found[3] + found[2] + found[4])
+
+
 WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a changed byte": (lambda line: line.replace(b"name of b", b"name of B"), "arrived damaged: the CRC does not hold"),
     "another CRC": (lambda line: b'{"crc":"00000000' + line[16:], "arrived damaged: the CRC does not hold"),
@@ -87,6 +93,7 @@ WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "an operation with two parts": (forged(b"," + RECORD, b""), "arrived damaged: the line does not fit the schema"),
     "an unknown field of the line": (forged(b'"ops":', b'"more":1,"ops":'), "arrived damaged: the line does not fit"),
     "a line without its end": (forged(b"]]}", b"]]"), "arrived damaged: the line does not fit the schema"),
+    "its fields in another order": (with_fields_in_another_order, "arrived damaged: not a journal line"),
     "a taken name": (forged(b"name of b", b"name of a"), "commit 2 breaks a unique index: thing_name"),
     **{
         f"a record with {name}": (

@@ -5,6 +5,7 @@ and memory cost what the dict costs); what changed since lives in a hash array m
 from any thread without a lock, and two maps that are the same object hold the same records.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -14,24 +15,27 @@ V = TypeVar("V")
 
 _ABSENT: Any = object()
 _DELETED: Any = object()
-_Steps = tuple[tuple["immutables.Map[str, Any]", tuple[str, ...]], ...]
+_Steps = tuple[tuple[int, tuple[str, ...]], ...]
 
 STEPS_KEPT = 64
 STEP_KEYS = 1000  # a bigger change is not remembered key by key
 
 _NO_CHANGES: "immutables.Map[str, Any]" = immutables.Map()
+_numbers = itertools.count()
 
 
 class PersistentMap(Generic[V]):
     """str -> V. Whoever hands over *base* must not change it any more."""
 
-    __slots__ = ("_base", "_changes", "_count", "_steps")
+    __slots__ = ("_base", "_changes", "_count", "_number", "_steps")
 
     def __init__(self, base: dict[str, V] | None = None) -> None:
         self._base: dict[str, V] = {} if base is None else base
         self._changes = _NO_CHANGES
         self._count = len(self._base)
-        self._steps: _Steps = ()  # the last few versions before this one, and the keys that changed after each
+        # The last few versions before this one, and the keys that changed after each. By number: who keeps one version keeps no others.
+        self._steps: _Steps = ()
+        self._number = next(_numbers)
 
     def get(self, key: str) -> V | None:
         found = self._changes.get(key, _ABSENT)
@@ -92,29 +96,30 @@ class PersistentMap(Generic[V]):
         changed: set[str] = set()
         for before, keys in reversed(self._steps):
             changed.update(keys)
-            if before is older._changes:
+            if before == older._number:
                 return changed
         return None
 
     def with_changes(self, changes: Mapping[str, V | None]) -> "PersistentMap[V]":
         """The map after *changes*; None deletes. The cost is that of the changes."""
-        count = self._count
-        with self._changes.mutate() as mutation:
+        count, before, base = self._count, self._changes, self._base
+        with before.mutate() as mutation:
             for key, value in changes.items():
-                there = key in self
+                found = before.get(key, _ABSENT)
+                there = key in base if found is _ABSENT else found is not _DELETED
                 if value is not None:
                     mutation[key] = value
                     count += not there
                 elif there:
                     count -= 1
-                    if key in self._base:
+                    if key in base:
                         mutation[key] = _DELETED
                     else:
                         mutation.pop(key, None)
             changed = mutation.finish()
         new: PersistentMap[V] = PersistentMap.__new__(PersistentMap)
-        new._base, new._changes, new._count = self._base, changed, count
+        new._base, new._changes, new._count, new._number = base, changed, count, next(_numbers)
         new._steps = (
-            (*self._steps[1 - STEPS_KEPT :], (self._changes, tuple(changes))) if len(changes) < STEP_KEYS else ()
+            (*self._steps[1 - STEPS_KEPT :], (self._number, tuple(changes))) if len(changes) < STEP_KEYS else ()
         )
         return new

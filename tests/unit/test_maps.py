@@ -1,6 +1,7 @@
 """Two versions of a map know what changed between them; lists are kept up to date by it."""
 
 import random
+import weakref
 
 import pytest
 
@@ -42,6 +43,18 @@ def test_one_step_back_costs_one_step() -> None:
     newer = older.with_changes({"k7": 1000})
 
     assert newer.changed_since(older) == older.changed_since(newer) == {"k7"}
+
+
+def test_a_version_that_is_kept_keeps_none_of_those_before_it() -> None:
+    before = PersistentMap({"a": 1}).with_changes({"b": 2})
+    its_changes = weakref.ref(before._changes)
+    newer = before.with_changes({"b": 3})
+    assert newer.changed_since(before) == {"b"}
+
+    del before
+
+    assert its_changes() is None
+    assert dict(newer.items()) == {"a": 1, "b": 3}
 
 
 def test_a_big_step_is_compared_instead_of_remembered() -> None:

@@ -142,10 +142,16 @@ def test_mending_the_cable_ends_the_outage_now(sides: Sides) -> None:
     sides.link.cut(1000, sides.clock.monotonic())
     sides.clock.advance(60)
 
-    sides.link.mend(sides.clock.monotonic())
+    mended = sides.clock.monotonic()
+    sides.link.mend(mended)
 
+    assert sides.replicator.way(1).left == mended
     assert sides.settle(4.9) == 0
     assert sides.settle(0.2) == 1
+    journey = sides.replicator.history.journey(1, 1)
+    assert journey is not None
+    assert journey.way.left == mended
+    assert abs(sides.replicator.recent[0].lateness_seconds) < 0.001
 
 
 def test_mending_a_whole_cable_does_not_send_anything_anew(sides: Sides) -> None:

@@ -8,6 +8,7 @@ from shop.clock import ManualClock
 from shop.models import Cart
 from shop.replication.contract import Mode
 from shop.replication.embedded import EmbeddedReplication
+from shop.replication.history import SPACING_SECONDS
 from shop.repository.embedded import EmbeddedRepository
 from tests.builders import a_product, keep_products, order_of
 from tests.web.test_replication import PAGE, token_on, turn, words_of
@@ -210,7 +211,7 @@ def test_who_comes_while_the_link_is_down_in_sync_mode_is_refused_with_a_time_to
 def test_the_past_is_bounded(repository, replication: EmbeddedReplication, clock: ManualClock) -> None:
     for number in range(250):
         write(repository, f"c{number % 7}")
-        clock.advance(0.01)  # in a stream, commits of one moment are one
+        clock.advance(2 * SPACING_SECONDS)  # in a stream, commits of one moment are one
 
     past = replication.laboratory.past()
     assert past.last - past.first == 199

@@ -33,10 +33,13 @@ class Turn:
         return interrupt
 
     def end(self) -> None:
+        """Called once. A thread that leads ends its own turn; it is awake, and may never have taken the lock."""
         self.is_done = True
-        self._lock.release()
+        if not self.leads:
+            self._lock.release()
 
     def lead(self) -> None:
+        """Called once, and never after `end`."""
         self.leads = True
         self._lock.release()
 

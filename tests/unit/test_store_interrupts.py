@@ -8,7 +8,7 @@ import pytest
 
 from shop.store import Files
 from shop.store.showing import Showing
-from shop.store.unit import Ticket
+from shop.store.unit import Ticket, Turn
 from tests.storekit import contents, create, put, reopen
 
 PATIENCE_SECONDS = 10
@@ -81,6 +81,17 @@ def until(condition: Callable[[], bool]) -> None:
             return
         threading.Event().wait(0.001)
     raise AssertionError("it did not come to that")
+
+
+def test_a_thread_that_sees_its_turn_before_it_sleeps_leads_and_ends_it():
+    turn = Turn()
+    turn.lead()  # between two looks of a thread that was about to sleep
+
+    assert turn.sleep() is None
+    turn.end()
+
+    assert turn.is_done
+    assert turn.sleep() is None
 
 
 def test_a_writer_that_is_interrupted_is_told_when_its_commit_is_kept(path, monkeypatch):

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from shop.cart import CartView, LineView
 from shop.web.forms import LineForm
+from shop.web.fragments import LINES_MAX
 
 
 class LineShown(Struct, frozen=True, kw_only=True):
@@ -39,6 +40,11 @@ class CartShown(Struct, frozen=True, kw_only=True):
     can_check_out: bool
 
     template = "cart/show.html"
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is worth keeping."""
+        return len(self.lines) <= LINES_MAX
 
     @property
     def is_empty(self) -> bool:

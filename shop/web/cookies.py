@@ -20,7 +20,7 @@ from flask_wtf.csrf import generate_csrf
 from itsdangerous import BadSignature, TimestampSigner, URLSafeTimedSerializer
 from itsdangerous.encoding import base64_encode
 from msgspec import json
-from werkzeug.http import parse_cookie
+from werkzeug.sansio.http import parse_cookie  # the other one raises on bytes that are no UTF-8
 
 TOKEN_KEY = "csrf_token"  # noqa: S105 - the name of a field
 REMEMBERED = 4096  # cookies, and tokens
@@ -70,13 +70,13 @@ class Sessions(SecureCookieSessionInterface):
         return self._serializer
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession:
-        """What the cookie says; an empty session for no cookie, a forged one and one past its age."""
-        value = parse_cookie(request.environ).get(self.get_cookie_name(app))
+        """What the cookie says; an empty session for no cookie, a forged one, one past its age and one that says what a session cannot."""
+        value = parse_cookie(request.environ.get("HTTP_COOKIE", "")).get(self.get_cookie_name(app))
         if not value:
             return self.session_class()
         try:
             said, signed_at = self._known.get(value) or self._read(value)
-        except BadSignature:
+        except (BadSignature, TypeError, ValueError):
             return self.session_class()
         if not 0 <= int(time.time()) - signed_at <= self._age_max:
             return self.session_class()
@@ -103,8 +103,10 @@ class Sessions(SecureCookieSessionInterface):
             )
 
     def _read(self, value: str) -> "_Said":
-        """Raises `BadSignature`."""
+        """Raises `BadSignature`; TypeError or ValueError for what an older release could keep in a session and this one cannot."""
         said, signed_at = self._serializer.loads(value, return_timestamp=True)
+        if not isinstance(said, dict):
+            raise TypeError(said)
         return self._known.put(value, said, int(signed_at.timestamp()))
 
     def _sign(self, session: SessionMixin) -> str:

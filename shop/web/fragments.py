@@ -18,13 +18,14 @@ from hashlib import sha1
 from typing import Any, NamedTuple, Protocol, cast
 
 from flask import Flask, render_template
-from jinja2 import StrictUndefined
+from jinja2 import StrictUndefined, UndefinedError
 from markupsafe import Markup, escape
 from msgspec import Struct
 
 from shop.web.services import running_app
 
-PAGES_MAX = 1024  # without their frames: some 5 MB; the least recently used go first
+PAGES_MAX = 1024  # without their frames: some 5 MB, 25 at the most; the least recently used go first
+LINES_MAX = 12  # a longer cart or order is drawn each time: it is long, and hardly anybody else has the same
 FRAMES_MAX = 256  # some 1 MB
 PARTS_MAX = 256
 
@@ -37,10 +38,30 @@ _GAPS = re.compile(rf"{_SECRET}-(\w+)-")
 _CUT = Markup(f"{_SECRET}|")  # noqa: S704 - our own
 _is_kept: ContextVar[bool] = ContextVar("is_kept", default=False)
 # What a template must not ask for: it is about the request, or the frame, and not in what the page is kept under.
-_HIDDEN: Mapping[str, Any] = {
-    name: StrictUndefined(name=name)
-    for name in ("request", "session", "g", "config", "get_flashed_messages", "shop", "far_side")
-}
+_HIDDEN_NAMES = ("request", "session", "g", "config", "get_flashed_messages", "shop", "far_side")
+_HIDDEN: Mapping[str, Any] = {name: StrictUndefined(name=name) for name in _HIDDEN_NAMES}
+
+
+class _NotForKept:
+    """A global of the templates as it is, and an error for a page that is to be kept: a macro sees it whatever its page is given."""
+
+    def __init__(self, name: str, it: Any) -> None:
+        self._name = name
+        self._it = it
+
+    def _asked(self) -> Any:
+        if _is_kept.get():
+            raise UndefinedError(f"{self._name!r} is nothing that this page is kept under")
+        return self._it
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._asked(), name)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._asked()[name]
+
+    def __call__(self, *arguments: Any, **more: Any) -> Any:
+        return self._asked()(*arguments, **more)
 
 
 class Shown(Protocol):
@@ -156,7 +177,8 @@ def token_in_template() -> str:
 
 
 def register(app: Flask, *, token: Callable[[], str], messages: Callable[[], str]) -> None:
-    """Keep the pages of *app*; *token* is that of the visitor's forms, *messages* what is to be said on the page that is made."""
+    """Keep the pages of *app*, whose templates have all their globals; *token* is that of the visitor's forms, *messages* what is to be
+    said on the page that is made."""
 
     @lru_cache(PAGES_MAX)
     def blocks(shown: Shown) -> Mapping[bytes | str, Drawn]:
@@ -174,6 +196,8 @@ def register(app: Flask, *, token: Callable[[], str], messages: Callable[[], str
     app.extensions[_KEY] = _Kept(around, blocks, part, {TOKEN: token, MESSAGES: messages})
     app.jinja_env.globals["csrf_token"] = token_in_template
     app.jinja_env.globals["layout"] = "base.html"
+    for name in _HIDDEN_NAMES:
+        app.jinja_env.globals[name] = _NotForKept(name, app.jinja_env.globals[name])
 
 
 class _Kept(NamedTuple):

@@ -54,7 +54,8 @@ def show(number: str) -> ResponseReturnValue:
         order, frame = unit.order(number), common_frame(unit)
     if order is None:
         return render_template("orders/missing.html", number=number, lost=_lost(number)), 404
-    return Response(fragments.page(_shown(order), frame).body(**_mine(order, token)))
+    kept_frame = frame if len(order.lines) <= fragments.LINES_MAX else None
+    return Response(fragments.page(_shown(order), kept_frame).body(**_mine(order, token)))
 
 
 def _shown(order: Order) -> OrderShown:

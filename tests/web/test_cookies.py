@@ -7,6 +7,7 @@ import pytest
 from flask import Flask, session
 from flask.sessions import SecureCookieSessionInterface, SessionInterface
 from flask.testing import FlaskClient
+from markupsafe import Markup
 
 from shop.web import cookies
 from tests.builders import a_product, keep
@@ -131,3 +132,21 @@ def test_each_visitor_has_a_token_of_their_own(app: Flask) -> None:
     fields = {"product_id": POT.id, "quantity": "1"}
     assert one.post("/cart/lines", fields | {"csrf_token": token_of(one)}).status == 303
     assert one.post("/cart/lines", fields | {"csrf_token": token_of(other)}).status == 400
+
+
+@pytest.mark.parametrize("cookie", ["other=caf\xe9; session=abc", "session=\xff\xfe", "session=.\x00", '"', "=;;="])
+def test_bytes_that_are_no_text_in_any_cookie_of_this_host_are_no_session(app: Flask, cookie: str) -> None:
+    client = app.test_client(use_cookies=False)
+    for address in ("/", "/cart", "/static/css/base.css"):
+        with client.get(address, environ_overrides={"HTTP_COOKIE": cookie}) as response:
+            assert response.status_code == 200
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_cookie_that_says_what_a_session_cannot_is_no_session(app: Flask) -> None:
+    flask_s = SecureCookieSessionInterface().get_signing_serializer(app)
+    assert flask_s is not None
+    client = app.test_client(use_cookies=False)
+    for said in ({"cart": Markup("<b>")}, {"cart": "\ud800"}, ["a list"], "a text"):
+        cookie = f"session={flask_s.dumps(said)}"
+        assert client.get("/cart", environ_overrides={"HTTP_COOKIE": cookie}).status_code == 200

@@ -246,6 +246,26 @@ def test_customers_who_buy_the_same_each_have_their_own_checkout_and_order(app: 
         assert not any(one in text for one in others)
 
 
+def test_a_long_cart_and_its_order_are_drawn_each_time(
+    app: Flask, repository: EmbeddedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goods = [a_product(slug=f"thing-{number}", name=f"Thing {number}") for number in range(fragments.LINES_MAX + 1)]
+    keep(repository, *goods)
+    visitor = Visitor(app.test_client())
+    for product in goods:
+        visitor.add(product.slug)
+    drawn = []
+    real = fragments.page
+    monkeypatch.setattr(fragments, "page", lambda shown, frame: drawn.append(frame) or real(shown, frame))
+
+    assert f"Thing {fragments.LINES_MAX}" in visitor.get("/cart").main.text
+    placed = visitor.get("/checkout").send("/checkout", **customer_form()).follow()
+
+    assert placed.heading == "Thank you, your order is placed"
+    assert len(drawn) == 3
+    assert set(drawn) == {None}
+
+
 class _Shown(Struct, frozen=True):
     number: int
     template = "page.html"
@@ -265,9 +285,9 @@ def draw(app: Flask, frame: fragments.Frame) -> Iterator[Callable[[str], str]]:
     templates = app.jinja_env.loader
     assert templates is not None
 
-    def draw(main: str) -> str:
+    def draw(main: str, macros: str = "") -> str:
         source = "{% extends layout %}{% block main %}" + main + "{% endblock %}"
-        app.jinja_env.loader = ChoiceLoader([DictLoader({"page.html": source}), templates])
+        app.jinja_env.loader = ChoiceLoader([DictLoader({"page.html": source, "macros.html": macros}), templates])
         return fragments.page(_Shown(1), frame).body(csrf_token="mine").decode()
 
     with app.test_request_context():
@@ -282,6 +302,11 @@ def test_a_template_of_a_kept_page_is_refused_what_the_page_is_not_kept_under(
 ) -> None:
     with pytest.raises(UndefinedError):
         draw("{{ " + asked + " }}")
+    with pytest.raises(UndefinedError):  # a macro sees the globals, whatever its page is given
+        draw(
+            '{% from "macros.html" import asks %}{{ asks() }}',
+            macros="{% macro asks() %}{{ " + asked + " }}{% endmacro %}",
+        )
 
 
 def test_a_token_is_filled_in_for_each_visitor_and_never_kept(

@@ -45,6 +45,12 @@ def test_the_page_has_the_order_the_link_to_keep_and_what_happens_next(visitor, 
         assert words in page.main.text
 
 
+@pytest.mark.parametrize("more", ["=", "= EXPIRED", "%00", '"><', "A"])
+def test_a_token_has_one_spelling(visitor, address, more):
+    """Base64 would be read with almost anything in it, and the page repeats the link."""
+    assert visitor.get(f"{address}{more}").status == 404
+
+
 def test_the_order_is_followed_to_the_far_side(visitor, replication, clock, address):
     def crossing():
         return visitor.get(address).tree.one(class_="crossing").text

@@ -8,7 +8,7 @@ each start.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from shop.replication.link import Way, Ways
@@ -54,7 +54,7 @@ class Moment(NamedTuple):
 class _Mark:
     """What becomes a `Moment` for whoever looks."""
 
-    __slots__ = ("at", "began", "distance", "here", "number", "primary", "replica", "there")
+    __slots__ = ("at", "began", "distance", "here", "moved", "number", "primary", "replica", "there")
 
     def __init__(self, pair: Pair, here: State, there: State, began: float, at: datetime, last: "_Mark | None") -> None:
         self.primary, self.replica = pair.primary, pair.replica
@@ -63,18 +63,20 @@ class _Mark:
         self.began, self.at = began, at
         self.number: int = 1 if last is None else last.number + 1
         self.distance: int = 0 if last is None else last.distance  # in commits, from the first mark on
-        self.move(here, there)
+        self.move(here, there, began)
 
     def is_of(self, pair: Pair) -> bool:
         """Whether the roles are still those that it tells of."""
         return self.primary is pair.primary
 
-    def move(self, here: State, there: State) -> None:
+    def move(self, here: State, there: State, now: float) -> None:
+        """To what there is at *now*, which is the moment's time from then on."""
         self.distance += _between(self.here, here) + _between(self.there, there)
-        self.here, self.there = here, there
+        self.here, self.there, self.moved = here, there, now
 
     def moment(self) -> Moment:
-        return Moment(self.number, self.at, self.here, self.there, (self.primary.path.name, self.replica.path.name))
+        at = self.at + timedelta(seconds=self.moved - self.began)
+        return Moment(self.number, at, self.here, self.there, (self.primary.path.name, self.replica.path.name))
 
 
 class History:
@@ -99,7 +101,7 @@ class History:
             elif last.here is here:
                 return
             if last is not None and now - last.began < SPACING_SECONDS and self._is_stream(now) and last.is_of(pair):
-                last.move(here, there)
+                last.move(here, there, now)
             else:
                 self._keep(_Mark(pair, here, there, now, wall(), last))
 

@@ -99,6 +99,7 @@ class Replicator:
         self.progress_monotonic: float | None = None  # when a step last had success
         self.on_arrival: Callable[[int, bytes], bytes] | None = None  # for `sabotage.py`: what the replica gets to see
         self._landed: tuple[_Landed, ...] = ()  # newest first
+        self._decoded: tuple[tuple[_Landed, ...], Sequence[Arrival]] = ((), ())  # what `recent` found in which
         self._jitter = jitter
         self._lock = threading.RLock()
         self._is_in_contact = False
@@ -106,8 +107,16 @@ class Replicator:
     @property
     def recent(self) -> Sequence[Arrival]:
         """The last commits that the replica applied, newest first."""
+        all_landed, found = self._decoded
+        if all_landed is not self._landed:
+            all_landed = self._landed
+            found = self._arrivals(all_landed)
+            self._decoded = (all_landed, found)
+        return found
+
+    def _arrivals(self, all_landed: Sequence[_Landed]) -> Sequence[Arrival]:
         found: list[Arrival] = []
-        for landed in self._landed:
+        for landed in all_landed:
             if len(found) >= RECENT_KEPT:
                 break
             for commit in reversed(self.pair.primary.decode(landed.lines)):

@@ -95,8 +95,8 @@ def shared_parts(line: bytes, found: Line) -> tuple[bytes, bytes]:
 
     Raises `BadLine` when there is anything else than `prev` and `checksum` in between: no store writes that.
     """
-    rest = line[line.index(_REST_MARK) :]
-    core = rest[rest.index(_CORE_MARK) :]
+    rest = line[line.find(_REST_MARK) :]
+    core = rest[rest.find(_CORE_MARK) :]
     if len(rest) - len(core) != _BOTH_CHECKSUMS + len(found.prev) + len(found.checksum):
         raise BadLine("not a journal line")
     return rest, core

@@ -1,6 +1,7 @@
 """What is remembered of the last commits, through a change of roles and within its bounds."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -126,9 +127,12 @@ def test_of_a_stream_what_happened_within_a_few_milliseconds_is_one_moment_and_t
         put_next(pair.primary)
     assert len(moments()) == STREAM_MOMENTS, "a few at once are all there"
 
+    before = moments()[-1].at
+    clock.advance(SPACING_SECONDS / 2)
     for _ in range(10):
         put_next(pair.primary)
     assert len(moments()) == STREAM_MOMENTS
+    assert moments()[-1].at == before + timedelta(seconds=SPACING_SECONDS / 2)  # when it came to be what it shows
     assert moments()[-1].primary is pair.primary.state
     assert [one.number for one in moments()] == list(range(1, STREAM_MOMENTS + 1))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def with_fields_in_another_order(line: bytes) -> bytes:
     return signed_line(found[1] + found[3] + found[2] + found[4])
 
 
+def with_crc(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    """Of the line, only the CRC is brought in order."""
+
+    def change(line: bytes) -> bytes:
+        rest = line[18:].replace(old, new)
+        return b'{"crc":"%08x",%s' % (zlib.crc32(rest), rest)
+
+    return change
+
+
 WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a changed byte": (lambda line: line.replace(b"name of b", b"name of B"), "arrived damaged: the CRC does not hold"),
     "another CRC": (lambda line: b'{"crc":"00000000' + line[16:], "arrived damaged: the CRC does not hold"),
@@ -94,6 +105,8 @@ WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "an unknown field of the line": (forged(b'"ops":', b'"more":1,"ops":'), "arrived damaged: the line does not fit"),
     "a line without its end": (forged(b"]]}", b"]]"), "arrived damaged: the line does not fit the schema"),
     "its fields in another order": (with_fields_in_another_order, "arrived damaged: not a journal line"),
+    "a space that JSON allows": (with_crc(b'"prev":', b'"prev" :'), "arrived damaged: not a journal line"),
+    "a space that JSON allows in its core": (with_crc(b'"lsn":', b'"lsn" :'), "arrived damaged: not a journal line"),
     "a taken name": (forged(b"name of b", b"name of a"), "commit 2 breaks a unique index: thing_name"),
     **{
         f"a record with {name}": (

@@ -9,6 +9,7 @@ import pytest
 from shop.store import Files
 from shop.store.showing import Showing
 from shop.store.unit import Ticket, Turn
+from tests.pairkit import wait_until
 from tests.storekit import contents, create, put, reopen
 
 PATIENCE_SECONDS = 10
@@ -75,14 +76,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "db.json"
 
 
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(PATIENCE_SECONDS * 1000):
-        if condition():
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("it did not come to that")
-
-
 def test_a_thread_that_sees_its_turn_before_it_sleeps_leads_and_ends_it():
     turn = Turn()
     turn.lead()  # between two looks of a thread that was about to sleep
@@ -115,7 +108,7 @@ def test_a_writer_that_is_interrupted_is_told_when_its_commit_is_kept(path, monk
     interrupted = Waiting(lambda: put(store, "b"), INTERRUPTED)
     assert lock.is_waited_for.wait(PATIENCE_SECONDS)
     behind = Waiting(lambda: put(store, "c"))
-    until(lambda: len(store._queue) == 2)
+    wait_until(lambda: len(store._queue) == 2)
     assert interrupted.is_alive()
 
     disk.may_end.set()
@@ -154,7 +147,7 @@ def test_who_is_interrupted_while_waiting_for_the_file_keeps_nobody_waiting(monk
     interrupted = Waiting(lambda: showing.wait(2), INTERRUPTED)
     assert lock.is_waited_for.wait(PATIENCE_SECONDS)
     behind = Waiting(lambda: showing.wait(2))
-    until(lambda: len(showing._waiting) == 2)
+    wait_until(lambda: len(showing._waiting) == 2)
 
     may_end.set()
 

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from shop.store.showing import Showing
+from tests.pairkit import wait_until
 
 PATIENCE_SECONDS = 10
 
@@ -40,7 +41,7 @@ class File:
         return Caller(lambda: self.showing.wait(lsn))
 
     def until_waiting(self, count: int) -> None:
-        until(lambda: len(self.showing._waiting) == count)
+        wait_until(lambda: len(self.showing._waiting) == count)
 
     def let_end(self) -> None:
         """The writing that has begun, or is about to, ends."""
@@ -68,14 +69,6 @@ class Caller:
     def join(self) -> None:
         self._thread.join(PATIENCE_SECONDS)
         assert self.is_back
-
-
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(PATIENCE_SECONDS * 1000):
-        if condition():
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("it did not come to that")
 
 
 def test_who_comes_alone_writes_and_is_back():

@@ -23,9 +23,8 @@ from shop.replication.link import ROUNDING_SECONDS, Link, PlainWays, Timetable, 
 from shop.replication.pair import Pair
 from shop.store import Commit, Position, Store, StoreError, StoreMismatch
 
-BATCH_BYTES = (
-    768 * 1024
-)  # one fsync and one look at the locks for some 2,000 commits; more would hold up a promotion for too long
+# One fsync and one look at the locks for some 2,000 commits; more would hold up a promotion for too long.
+BATCH_BYTES = 768 * 1024
 RETRY_SECONDS_FIRST = 0.5
 RETRY_SECONDS_MAX = 30.0
 RECENT_KEPT = 20

@@ -89,9 +89,6 @@ class Store:
         self._writer = 0  # the thread inside update(), to turn a nested one into an error instead of a deadlock
         self._append_lock = threading.Lock()
         self._leadership = threading.Lock()  # whose thread writes the groups; never waited for
-        self._desertion = (
-            threading.Lock()
-        )  # between a leader who looks for the next and a thread that is interrupted; the innermost
         self._checkpoint_lock = threading.Lock()
         self._shown = Shown(files, path, state, lsn=header.position.lsn, size=shown_bytes, at=clock.monotonic())
         self._showing = Showing(self._show, lambda: self._shown.lsn)

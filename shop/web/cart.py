@@ -109,7 +109,7 @@ def cart_page(product_id: str = "", form: LineForm | None = None, *, status: int
         frame = common_frame(unit)
     if form is not None:
         return render_template(shown.template, **shown.variables(product_id, form)), status
-    return Response(fragments.page(shown, frame if shown.is_short else None).body(), status)
+    return Response(fragments.page(shown, frame).body(), status)
 
 
 def _product(product_id: str) -> Product:

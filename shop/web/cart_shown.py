@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from shop.cart import CartView, LineView
 from shop.web.forms import LineForm
-from shop.web.fragments import LINES_MAX
 
 
 class LineShown(Struct, frozen=True, kw_only=True):
@@ -42,9 +41,8 @@ class CartShown(Struct, frozen=True, kw_only=True):
     template = "cart/show.html"
 
     @property
-    def is_short(self) -> bool:
-        """Whether it is worth keeping."""
-        return len(self.lines) <= LINES_MAX
+    def line_count(self) -> int:
+        return len(self.lines)
 
     @property
     def is_empty(self) -> bool:

@@ -60,6 +60,7 @@ class IndexShown(Struct, frozen=True):
     category_name: str | None  # None: no category is asked for, or there is no such
 
     template = "catalog/index.html"
+    line_count = 0
 
     def variables(self) -> dict[str, Any]:
         query = self.query
@@ -95,6 +96,7 @@ class ProductShown(Struct, frozen=True):
     related: tuple[CardShown, ...]
 
     template = "catalog/show.html"
+    line_count = 0
 
     def variables(self) -> dict[str, Any]:
         return {

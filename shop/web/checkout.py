@@ -38,6 +38,10 @@ class CheckoutShown(Struct, frozen=True):
 
     template = "checkout/show.html"
 
+    @property
+    def line_count(self) -> int:
+        return self.cart.line_count
+
     def variables(self) -> dict[str, Any]:
         return {
             "cart": self.cart,
@@ -121,8 +125,7 @@ def _checkout_page(
         return see_other("/cart")
     shown = CheckoutShown(cart_shown.shown(cart))
     if form.is_untouched:
-        kept_frame = frame if shown.cart.is_short else None
-        return Response(fragments.page(shown, kept_frame).body(checkout_key=cart.checkout_key))
+        return Response(fragments.page(shown, frame).body(checkout_key=cart.checkout_key))
     refused = {"form": form, "fields": _fields(form), "sentence": sentence, "problems": problems or {}}
     return render_template(shown.template, **{**shown.variables(), KEY: cart.checkout_key, **refused}), status
 

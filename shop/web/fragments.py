@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from shop.web.services import running_app
 
-PAGES_MAX = 1024  # without their frames: some 5 MB, 25 at the most; the least recently used go first
+PAGES_MAX = 512  # without their frames: some 3 MB, 12 at the most; the least recently used go first
 LINES_MAX = 12  # a longer cart or order is drawn each time: it is long, and hardly anybody else has the same
 FRAMES_MAX = 256  # some 1 MB
 PARTS_MAX = 256
@@ -69,6 +69,11 @@ class Shown(Protocol):
 
     @property
     def template(self) -> str: ...
+
+    @property
+    def line_count(self) -> int:
+        """Lines of a cart or an order that it shows."""
+        ...
 
     def variables(self) -> dict[str, Any]:
         """For the template, worked out of the fields and of nothing else."""
@@ -146,8 +151,8 @@ class Drawn(NamedTuple):
 
 
 def page(shown: Shown, frame: Frame | None) -> Drawn:
-    """The page that shows *shown* in *frame*; without one it is drawn for this request alone."""
-    if frame is None:
+    """The page that shows *shown* in *frame*; without one, and when it is long, it is drawn for this request alone."""
+    if frame is None or shown.line_count > LINES_MAX:
         return _drawn(render_template(shown.template, **shown.variables()))
     around, blocks = _kept().frame(frame), _kept().blocks(shown)
     parts: list[bytes | str] = []

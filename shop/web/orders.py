@@ -37,6 +37,10 @@ class OrderShown(Struct, frozen=True, kw_only=True):
 
     template = "orders/show.html"
 
+    @property
+    def line_count(self) -> int:
+        return len(self.lines)
+
     def variables(self) -> dict[str, Any]:
         return {"order": self, "mine": {name: fragments.gap(name) for name in MINE}}
 
@@ -54,8 +58,7 @@ def show(number: str) -> ResponseReturnValue:
         order, frame = unit.order(number), common_frame(unit)
     if order is None:
         return render_template("orders/missing.html", number=number, lost=_lost(number)), 404
-    kept_frame = frame if len(order.lines) <= fragments.LINES_MAX else None
-    return Response(fragments.page(_shown(order), kept_frame).body(**_mine(order, token)))
+    return Response(fragments.page(_shown(order), frame).body(**_mine(order, token)))
 
 
 def _shown(order: Order) -> OrderShown:

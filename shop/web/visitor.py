@@ -64,6 +64,7 @@ class MessagesShown(Struct, frozen=True):
     messages: tuple[tuple[str, str], ...]
 
     template = "components/messages.html"
+    line_count = 0
 
     def variables(self) -> dict[str, Any]:
         return {"messages": self.messages}

@@ -246,29 +246,39 @@ def test_customers_who_buy_the_same_each_have_their_own_checkout_and_order(app: 
         assert not any(one in text for one in others)
 
 
-def test_a_long_cart_and_its_order_are_drawn_each_time(
-    app: Flask, repository: EmbeddedRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_cart_and_its_order_are_drawn_each_time_and_not_kept(app: Flask, repository: EmbeddedRepository) -> None:
     goods = [a_product(slug=f"thing-{number}", name=f"Thing {number}") for number in range(fragments.LINES_MAX + 1)]
     keep(repository, *goods)
     visitor = Visitor(app.test_client())
     for product in goods:
         visitor.add(product.slug)
-    drawn = []
-    real = fragments.page
-    monkeypatch.setattr(fragments, "page", lambda shown, frame: drawn.append(frame) or real(shown, frame))
+    before = kept_pages(app)
 
     assert f"Thing {fragments.LINES_MAX}" in visitor.get("/cart").main.text
     placed = visitor.get("/checkout").send("/checkout", **customer_form()).follow()
 
     assert placed.heading == "Thank you, your order is placed"
-    assert len(drawn) == 3
-    assert set(drawn) == {None}
+    assert kept_pages(app) == before
+
+
+def test_a_short_cart_and_its_order_are_kept(app: Flask) -> None:
+    visitor = with_a_pot(app)
+    before = kept_pages(app)
+
+    visitor.get("/cart")
+    visitor.get("/checkout").send("/checkout", **customer_form()).follow()
+
+    assert kept_pages(app) >= before + 2  # the cart has perhaps been seen
+
+
+def kept_pages(app: Flask) -> int:
+    return int(app.extensions["antipode.fragments"].blocks.cache_info().currsize)
 
 
 class _Shown(Struct, frozen=True):
     number: int
     template = "page.html"
+    line_count = 0
 
     def variables(self) -> dict[str, Any]:
         return {"number": self.number}

@@ -27,7 +27,7 @@ from shop.config import Config, load, prepare_instance, secret_key
 from shop.demo.seed import seed
 from shop.errors import SettingError, WritesUnavailable
 from shop.lock import FolderLock
-from shop.memory import give_back_large_blocks
+from shop.memory import give_back_large_blocks, look_for_garbage_seldom
 from shop.server import Server, bind, url_of
 from shop.store import StoreError
 from shop.web import commands, factory, runtime, templates
@@ -131,6 +131,7 @@ def _serve_on(config: Config, listener: socket.socket, *, token: str, seat: Seat
             if seat is not None:
                 seat.ready()
             _in_background(COMPILE_AFTER_SECONDS, lambda: templates.compile_all(app))
+            look_for_garbage_seldom()
             try:
                 server.run()
             finally:

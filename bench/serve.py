@@ -11,6 +11,7 @@ from flask import Flask
 from shop.clock import SystemClock
 from shop.config import Config
 from shop.ids import new_checkout_key, new_id
+from shop.memory import look_for_garbage_seldom
 from shop.models import Cart, Category, Product, timestamp
 from shop.replication.embedded import EmbeddedReplication
 from shop.replication.pair import Pair, open_pair
@@ -103,6 +104,7 @@ def main(what: str, *more: str) -> None:
         app = hello()
     else:
         app = (commits if what == "commits" else shop)(Path(more[0]), int(more[1]))
+    look_for_garbage_seldom()
     print(url_of(listener), flush=True)
     Server(app, listener).run()
 

@@ -33,3 +33,26 @@ def test_eight_threads_that_hashed_a_password_keep_nothing_of_it():
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
 
     assert float(ran.stdout) < 10, f"{float(ran.stdout):.0f} MB; one hash takes 19"
+
+
+SELDOM = """
+import gc, weakref
+from shop.memory import look_for_garbage_seldom
+
+class Ring:
+    def __init__(self):
+        self.me = self
+
+kept, lost = Ring(), weakref.ref(Ring())
+look_for_garbage_seldom()
+assert lost() is None, "what is garbage already is taken away before the rest is set aside"
+seen = [weakref.ref(Ring()) for _ in range(11_000)]
+assert sum(ring() is None for ring in seen) > 5_000, "new garbage is found"
+assert not any(it is kept for it in gc.get_objects()), "what was there before is not gone through"
+"""
+
+
+def test_what_serving_begins_with_is_set_aside_and_new_garbage_is_found():
+    ran = subprocess.run([sys.executable, "-c", SELDOM], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ran.returncode == 0, ran.stderr

@@ -326,8 +326,8 @@ if sys.argv[1] == "open":
     from shop.store import open_store
     kept = open_store(path, SCHEMA)
 else:
-    from shop.store.codec import Codec
-    kept = Codec(SCHEMA).decode_collections(path.read_bytes())
+    from shop.store.codec import codec_of
+    kept = codec_of(SCHEMA).decode_collections(path.read_bytes())
 seconds = time.perf_counter() - started
 def resident():
     with open("/proc/self/statm") as file:

@@ -1,6 +1,7 @@
 """The only module that knows the JSON library. A typed decode is the schema check: an unknown field or a wrong type raises."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, Union, cast
 
 import msgspec
@@ -45,7 +46,7 @@ _any_line = msgspec.json.Decoder(_AnyLine)
 
 
 class Codec:
-    """Encodes and decodes the records of one schema (collection -> msgspec.Struct)."""
+    """Decodes the records of one schema (collection -> msgspec.Struct); safe to use from any thread. `codec_of` makes it."""
 
     def __init__(self, schema: Mapping[str, type[msgspec.Struct]]) -> None:
         self.schema = dict(schema)
@@ -72,6 +73,16 @@ class Codec:
         except DecodeError:
             return ""
         return next((name for name in names if name not in self.schema), "")
+
+
+def codec_of(schema: Mapping[str, type[msgspec.Struct]]) -> Codec:
+    """The codec of *schema*, the same for equal ones: it brings types of its own, which stay in memory once they were made."""
+    return _codec_of(tuple(schema.items()))
+
+
+@lru_cache(maxsize=8)
+def _codec_of(kinds: tuple[tuple[str, type[msgspec.Struct]], ...]) -> Codec:
+    return Codec(dict(kinds))
 
 
 def _line_of(schema: Mapping[str, type[msgspec.Struct]]) -> type[Line]:

@@ -23,7 +23,7 @@ from shop.store.checkpoint import (
     write_big,
     write_file,
 )
-from shop.store.codec import Codec
+from shop.store.codec import codec_of
 from shop.store.errors import StoreDamaged, StoreMismatch
 from shop.store.files import OS_FILES, Files
 from shop.store.journal import (
@@ -112,7 +112,7 @@ def open_store(
     `announcements` of the store says what recovery passed over or cut.
     """
     clock = clock or SystemClock()
-    codec = Codec(schema)
+    codec = codec_of(schema)
     with _no_garbage_collection():
         found = read_bytes(files, path)
         data = upgraded_checkpoint(path, found, upgrades)
@@ -202,14 +202,14 @@ def read_snapshot(
 ) -> tuple[str, State]:
     """Store id and state of a checkpoint file alone, checked: a backup. Raises `StoreDamaged`."""
     data = upgraded_checkpoint(path, read_bytes(files, path), upgrades)
-    header, collections = decode_file(path, data, Codec(schema))
+    header, collections = decode_file(path, data, codec_of(schema))
     return header.store_id, build_state(header.position, collections, by_collection(indexes), header.forks)
 
 
 def decode_commit(line: bytes, schema: Schema) -> Commit:
     """One journal line (with or without its newline), checked and decoded; raises `StoreMismatch`."""
     try:
-        return decode_line(line.rstrip(b"\n"), Codec(schema))
+        return decode_line(line.rstrip(b"\n"), codec_of(schema))
     except BadLine as error:
         raise StoreMismatch(str(error)) from error
 

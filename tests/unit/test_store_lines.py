@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shop.store.checkpoint import Header, decode_file
-from shop.store.codec import Codec
+from shop.store.codec import codec_of
 from shop.store.lines import BLOCK_BYTES, Lines
 from shop.store.state import Position, State, build_state
 from tests.storekit import SCHEMA, Note, Thing
@@ -22,7 +22,7 @@ def a_state(things: int) -> State:
 
 def decoded(data: memoryview) -> dict[str, dict[str, object]]:
     """What the file holds, by the rules of recovery (CRC, schema) and by a plain parser."""
-    header, collections = decode_file(Path("db.json"), bytes(data), Codec(SCHEMA))
+    header, collections = decode_file(Path("db.json"), bytes(data), codec_of(SCHEMA))
     plain = json.loads(bytes(data))
     assert header == HEADER
     assert {name: list(plain[name]) for name in collections} == {name: list(its) for name, its in collections.items()}

@@ -17,31 +17,39 @@ _BETWEEN = b",\n"
 
 
 class _Block:
-    """Some lines of a collection, and how they stand in the file: each behind a comma and a newline."""
+    """Some lines of a collection: joined, each behind a comma and a newline as they stand in the file, or taken apart to be changed."""
 
-    __slots__ = ("_joined", "_lines", "size")
+    __slots__ = ("_ids", "_joined", "_lines", "size")
 
     def __init__(self) -> None:
-        self._lines: dict[str, bytes] = {}
-        self._joined: bytes | None = None
+        self._ids: list[str] = []  # in the order of what is joined
+        self._joined = b""
+        self._lines: dict[str, bytes] | None = None  # taken apart; then the two above say nothing
         self.size = 0
 
+    def _apart(self) -> dict[str, bytes]:
+        if self._lines is None:
+            # No line holds a newline: JSON writes one as two other characters.
+            self._lines = dict(zip(self._ids, self._joined.split(_BETWEEN)[1:], strict=True))
+            self._ids, self._joined = [], b""
+        return self._lines
+
     def put(self, id: str, line: bytes) -> None:
-        self.size += len(line) - len(self._lines.get(id, b""))
-        self._lines[id] = line
-        self._joined = None
+        lines = self._apart()
+        self.size += len(line) - len(lines.get(id, b""))
+        lines[id] = line
 
     def drop(self, id: str) -> None:
-        self.size -= len(self._lines.pop(id))
-        self._joined = None
+        self.size -= len(self._apart().pop(id))
 
     @property
     def is_empty(self) -> bool:
-        return not self._lines
+        return not self.size
 
     def joined(self) -> bytes:
-        if self._joined is None:
-            self._joined = _BETWEEN.join((b"", *self._lines.values()))
+        if self._lines is not None:
+            self._ids, self._joined = list(self._lines), _BETWEEN.join((b"", *self._lines.values()))
+            self._lines = None
         return self._joined
 
 

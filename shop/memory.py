@@ -5,7 +5,7 @@ import gc
 
 LARGE_BYTES = 1024 * 1024
 _M_MMAP_THRESHOLD = -3  # malloc.h
-YOUNG_OBJECTS_MAX = 10_000  # some 2 MB
+YOUNG_OBJECTS_MAX = 5_000  # some 1 MB
 
 
 def give_back_large_blocks() -> bool:
@@ -28,4 +28,6 @@ def look_for_garbage_seldom() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS_MAX, 10, 10)
+    gc.set_threshold(
+        YOUNG_OBJECTS_MAX, 4, 4
+    )  # all of it as often as Python does: a side that was closed is a large piece of garbage

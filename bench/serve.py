@@ -1,4 +1,4 @@
-"""A server process for the benchmark: `python -m bench.serve hello`, or `shop FOLDER PRODUCTS`, or `commits FOLDER PRODUCTS`.
+"""A server process for the benchmark: `python -m bench.serve hello`, or `shop`, `unshown` or `commits` with `FOLDER PRODUCTS`.
 
 All run behind the same server with the same settings. It prints its address and serves until it is killed.
 """
@@ -18,6 +18,7 @@ from shop.replication.pair import Pair, open_pair
 from shop.replication.schedule import Schedule
 from shop.repository.embedded import EmbeddedRepository
 from shop.server import Server, bind, url_of
+from shop.store.store import Store
 from shop.web import factory
 from shop.web.services import Services
 
@@ -77,6 +78,12 @@ def shop(folder: Path, products: int) -> Flask:
     return factory.create_app(services, secret_key="x" * 32)
 
 
+def unshown(folder: Path, products: int) -> Flask:
+    """The shop, but no answer waits for db.json, which the store's own thread writes at its leisure: as if the file cost nothing."""
+    Store.wait_shown = lambda store, lsn: None  # type: ignore[method-assign]
+    return shop(folder, products)
+
+
 def commits(folder: Path, products: int) -> Flask:
     """A bare Flask whose one view keeps a cart as the shop does, durable and shown, and does nothing else: no order can be cheaper.
 
@@ -103,7 +110,7 @@ def main(what: str, *more: str) -> None:
     if what == "hello":
         app = hello()
     else:
-        app = (commits if what == "commits" else shop)(Path(more[0]), int(more[1]))
+        app = {"shop": shop, "unshown": unshown, "commits": commits}[what](Path(more[0]), int(more[1]))
     look_for_garbage_seldom()
     print(url_of(listener), flush=True)
     Server(app, listener).run()

@@ -104,6 +104,7 @@ class Turn(NamedTuple):
 
     ours: float
     hello: float
+    unshown: float
     bare_commits: float
 
 
@@ -112,9 +113,14 @@ def turns(kind: str) -> list[Turn]:
     found = []
     with serving("hello") as hello:
         for _ in range(ROUNDS + 1):
-            with shop(100) as ours, shop(100, "commits") as bare:
-                found.append(Turn(load(ours, kind), load(hello, "get"), load(bare, "get")))
+            with shop(100) as ours, shop(100, "unshown") as unshown, shop(100, "commits") as bare:
+                found.append(Turn(load(ours, kind), load(hello, "get"), load(unshown, kind), load(bare, "get")))
     return found[1:]
+
+
+def limit_without_the_file(found: list[Turn]) -> float:
+    """What the same shop reaches when no answer waits for db.json."""
+    return statistics.median(turn.unshown / turn.hello for turn in found)
 
 
 def order_vs_hello() -> Result:
@@ -124,6 +130,7 @@ def order_vs_hello() -> Result:
         "hello_per_s": statistics.median(turn.hello for turn in found),
         "bare_commits_per_s": statistics.median(turn.bare_commits for turn in found),
         "limit_by_commits": statistics.median(turn.bare_commits / turn.hello for turn in found),
+        "limit_without_the_file": limit_without_the_file(found),
     }
     ratio = statistics.median(turn.ours / turn.hello for turn in found)
     return Result("order_vs_hello", ratio, "durable orders", at_least=0.25, details=details)
@@ -137,6 +144,7 @@ def purchase_vs_hello() -> Result:
         "purchases_per_s": statistics.median(turn.ours for turn in found),
         "hello_per_s": statistics.median(turn.hello for turn in found),
         "limit_by_commits": statistics.median(limits),
+        "limit_without_the_file": limit_without_the_file(found),
     }
     ratio = statistics.median(turn.ours / turn.hello for turn in found)
     return Result("purchase_vs_hello", ratio, "whole purchases", at_least=0.05, details=details)

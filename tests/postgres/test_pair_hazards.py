@@ -157,15 +157,30 @@ class Died(BaseException):
     """The one who runs the pair, in the middle of it."""
 
 
+def promote_b(pair: Pair) -> None:
+    pair.a.stop()
+    with pair.b.connect() as connection:
+        connection.execute("SELECT pg_promote(true, 30)")
+
+
+def rebuild_a_and_die(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What *monkeypatch* holds ready strikes; then the pair starts again without it, and b leads as before."""
+    with pytest.raises(Died):
+        pair.rebuild(pair.a)
+    monkeypatch.undo()
+    pair.stop()
+    pair.start()
+    assert pair.primary is pair.b
+    assert pair.b.is_running
+
+
 @pytest.mark.parametrize("is_in_place", [False, True], ids=["before", "after"])
 def test_a_copy_that_was_just_put_in_place_is_never_taken_for_a_primary(
     postgres_pair: Pair, monkeypatch: pytest.MonkeyPatch, is_in_place: bool
 ) -> None:
     """It has the primary's files and timeline: only its sign tells it apart."""
     pair = postgres_pair
-    pair.a.stop()
-    with pair.b.connect() as connection:
-        connection.execute("SELECT pg_promote(true, 30)")
+    promote_b(pair)
     finish = PostgresServer.finish_fresh
 
     def die(server: PostgresServer, fresh: Path) -> None:
@@ -173,15 +188,9 @@ def test_a_copy_that_was_just_put_in_place_is_never_taken_for_a_primary(
             finish(server, fresh)
         raise Died
 
-    with monkeypatch.context() as broken:
-        broken.setattr(PostgresServer, "finish_fresh", die)
-        with pytest.raises(Died):
-            pair.rebuild(pair.a)
-    pair.stop()
-    pair.start()
+    monkeypatch.setattr(PostgresServer, "finish_fresh", die)
+    rebuild_a_and_die(pair, monkeypatch)
 
-    assert pair.primary is pair.b
-    assert pair.b.is_running
     assert pair.a.is_standby is is_in_place, "before, it is what it was: an old primary"
 
 
@@ -189,9 +198,7 @@ def test_data_that_was_half_removed_is_never_taken_for_a_primary(
     postgres_pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = postgres_pair
-    pair.a.stop()
-    with pair.b.connect() as connection:
-        connection.execute("SELECT pg_promote(true, 30)")
+    promote_b(pair)
     pair.rejoin(pair.a)
     remove = shutil.rmtree
 
@@ -201,15 +208,9 @@ def test_data_that_was_half_removed_is_never_taken_for_a_primary(
             raise Died
         remove(path, **how)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(shutil, "rmtree", die)
-        with pytest.raises(Died):
-            pair.rebuild(pair.a)
-    pair.stop()
-    pair.start()
+    monkeypatch.setattr(shutil, "rmtree", die)
+    rebuild_a_and_die(pair, monkeypatch)
 
-    assert pair.primary is pair.b
-    assert pair.b.is_running
     assert pair.standby is pair.a
 
 

@@ -16,11 +16,8 @@ GROWTH_MAX = 0.10
 DELAY_SECONDS = 0.3
 WARM_UP = 0.25  # of the time, before it: until the caches, the last 500 journeys and the last 200 moments are full
 BUYERS, BROWSERS = 3, 3
-BUYER_PAUSE, BROWSER_PAUSE, EDITOR_PAUSE = (
-    3.0,
-    0.15,
-    1.0,
-)  # orders stay in memory, and are no leak: not too many of them
+BUYER_PAUSE = 4.0  # an order is data, 11.5 KB of memory on both sides together, and no leak: not too many of them
+BROWSER_PAUSE, EDITOR_PAUSE = 0.15, 1.0
 QUIET_SECONDS_MAX = 60  # an idle connection may live for half of that
 
 

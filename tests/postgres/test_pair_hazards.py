@@ -103,11 +103,14 @@ def test_a_commit_that_a_crash_lost_is_not_taken_for_another_that_bears_its_numb
     def crash(connection: Connection) -> int:
         row = connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
         assert row is not None
+        primary = own_shop.side.pair.primary
+        assert primary.is_up()  # by a connection that the crash will end
         with suppress(psycopg.OperationalError):
             os.kill(connection.info.backend_pid, signal.SIGKILL)
             connection.execute("SELECT 1")
-        wait_until(own_shop.side.pair.primary.is_up, what="the server to recover")
-        while own_shop.side.pair.primary.ask("SELECT pg_current_xact_id()::text::bigint")[0][0] < row[0]:
+        wait_until(lambda: not primary.is_up(), what="the server to notice that one of its processes died")
+        wait_until(primary.is_up, what="the server to recover")
+        while primary.ask("SELECT pg_current_xact_id()::text::bigint")[0][0] < row[0]:
             pass  # somebody else's
         return commit(connection)
 

@@ -38,7 +38,7 @@ gc.freeze()
 gc.enable()
 
 END_SECONDS_MAX = 60
-COMPILE_AFTER_SECONDS = 1.0  # who is waiting for the first page has it by then, and did not share the processor
+SETTLE_AFTER_SECONDS = 1.0  # who is waiting for the first page has it by then, and did not share the processor
 
 _log = structlog.get_logger("app")
 
@@ -130,13 +130,18 @@ def _serve_on(config: Config, listener: socket.socket, *, token: str, seat: Seat
                     print(_banner(config, address, password, more), flush=True)
             if seat is not None:
                 seat.ready()
-            _in_background(COMPILE_AFTER_SECONDS, lambda: templates.compile_all(app))
-            look_for_garbage_seldom()
+            _in_background(SETTLE_AFTER_SECONDS, lambda: _settle(app))
             try:
                 server.run()
             finally:
                 _limit_the_end()
     _log.info("stopped")
+
+
+def _settle(app: Flask) -> None:
+    """What makes serving quicker and would make the start slower."""
+    templates.compile_all(app)
+    look_for_garbage_seldom()
 
 
 def _limit_the_end() -> None:

@@ -22,12 +22,12 @@ def give_back_large_blocks() -> bool:
 
 
 def look_for_garbage_seldom() -> None:
-    """Called once, before serving: what is there now stays and is never gone through, and new objects are, YOUNG_OBJECTS_MAX at a time.
+    """Called once, when everything is loaded: what is there now stays and is never gone through, and new objects are, YOUNG_OBJECTS_MAX
+    at a time.
 
-    Python looks after each 700, which a request or two make: some 5 % of the time of a purchase. Nearly all are freed without it.
+    Python looks after each 700, which a request or two make, and nearly all of them are freed without it.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(
-        YOUNG_OBJECTS_MAX, 4, 4
-    )  # all of it as often as Python does: a side that was closed is a large piece of garbage
+    # All of it as often as Python does: a side that was closed is a large piece of garbage.
+    gc.set_threshold(YOUNG_OBJECTS_MAX, 4, 4)

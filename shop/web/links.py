@@ -20,9 +20,8 @@ def address_with(number: str, token: str) -> str:
 
 def is_order_token(number: str, token: str) -> bool:
     """Whether *token* was made by this shop for that order, be the order still there or not."""
-    return compare_digest(
-        _token_of(number), token.encode("utf-8", "replace")
-    )  # as a text: base64 can be written in many ways
+    # As texts: the same bytes can be written in many ways in base64.
+    return compare_digest(_token_of(number), token.encode("utf-8", "replace"))
 
 
 def _token_of(number: str) -> bytes:
